@@ -1,0 +1,237 @@
+//! `func.toml`: what an app says about itself. Parsed by the builder, checked here.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::limits::{ENV_MAX, HOSTS_MAX, IDLE_MS_MAX, IDLE_MS_MIN};
+use crate::{HostName, Resources};
+
+/// Every key of func.toml, for the error that names the nearest one.
+pub const KEYS: &[&str] = &["port", "hosts", "env", "idle", "limits", "health"];
+/// Every key of its `[limits]`.
+pub const LIMIT_KEYS: &[&str] = &["memory", "cpus", "pids"];
+
+const MIB: u64 = 1024 * 1024;
+
+/// What an app gets when it says nothing: half a GiB, one CPU, 256 processes and threads.
+pub const RESOURCES: Resources = Resources { memory_bytes: 512 * MIB, cpus_milli: 1_000, pids: 256 };
+
+/// The file as it is written.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppFile {
+    pub port: Option<u16>,
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// `90s`, `5m`, `2h`.
+    pub idle: Option<String>,
+    #[serde(default)]
+    pub limits: LimitsTable,
+    pub health: Option<String>,
+}
+
+/// The `[limits]` table as it is written.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsTable {
+    /// `512M`, `1G`.
+    pub memory: Option<String>,
+    /// CPUs, `0.5` is half of one.
+    pub cpus: Option<f64>,
+    pub pids: Option<u32>,
+}
+
+/// The file, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppConfig {
+    pub port: Option<u16>,
+    pub hosts: Vec<HostName>,
+    pub env: BTreeMap<String, String>,
+    /// `None`: the server's own default.
+    pub idle_ms: Option<u64>,
+    pub limits: Resources,
+    pub health: Option<String>,
+}
+
+/// Why a func.toml is refused. Each names the key, its value, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    #[error("`{key} = {value}`: {allowed}")]
+    Value { key: &'static str, value: String, allowed: String },
+}
+
+fn wrong(key: &'static str, value: impl ToString, allowed: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key, value: value.to_string(), allowed: allowed.into() }
+}
+
+impl AppFile {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for the first value that is not allowed.
+    pub fn check(self) -> Result<AppConfig, ConfigError> {
+        if self.port == Some(0) {
+            return Err(wrong("port", 0, "a port from 1 to 65535"));
+        }
+        if self.hosts.len() > HOSTS_MAX {
+            return Err(wrong("hosts", format!("{} hosts", self.hosts.len()), format!("at most {HOSTS_MAX}")));
+        }
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for host in &self.hosts {
+            let name = host.parse().map_err(|_| wrong("hosts", quoted(host), "host names, `www.example.org`"))?;
+            if !hosts.contains(&name) {
+                hosts.push(name);
+            }
+        }
+        check_env(&self.env)?;
+        check_health(self.health.as_deref())?;
+        Ok(AppConfig {
+            port: self.port,
+            hosts,
+            env: self.env,
+            idle_ms: self.idle.as_deref().map(idle_ms).transpose()?,
+            limits: self.limits.check()?,
+            health: self.health,
+        })
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", crate::name::excerpt(text))
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    if env.len() > ENV_MAX {
+        return Err(wrong("env", format!("{} variables", env.len()), format!("at most {ENV_MAX}")));
+    }
+    for (name, value) in env {
+        let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if name.is_empty() || !letters || name.as_bytes()[0].is_ascii_digit() {
+            return Err(wrong("env", quoted(name), "names of letters, digits and `_`, not starting with a digit"));
+        }
+        if name == "PORT" {
+            return Err(wrong("env", "PORT", "PORT is set by func; use `port = ...`"));
+        }
+        if value.contains('\0') {
+            return Err(wrong("env", name, "no NUL in values"));
+        }
+    }
+    Ok(())
+}
+
+fn check_health(path: Option<&str>) -> Result<(), ConfigError> {
+    match path {
+        Some(p) if !p.starts_with('/') || p.len() > 1_024 || !p.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err(wrong("health", quoted(p), "a path of up to 1024 visible ASCII characters, `/healthz`"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn idle_ms(text: &str) -> Result<u64, ConfigError> {
+    let allowed = format!("a time from {} s to {} h: `90s`, `5m`, `2h`", IDLE_MS_MIN / 1_000, IDLE_MS_MAX / 3_600_000);
+    match duration_ms(text) {
+        Some(ms) if (IDLE_MS_MIN..=IDLE_MS_MAX).contains(&ms) => Ok(ms),
+        Some(_) | None => Err(wrong("idle", quoted(text), allowed)),
+    }
+}
+
+impl LimitsTable {
+    fn check(self) -> Result<Resources, ConfigError> {
+        let memory_bytes = match self.memory {
+            None => RESOURCES.memory_bytes,
+            Some(text) => match size_bytes(&text) {
+                Some(bytes) if (8 * MIB..=1024 * 1024 * MIB).contains(&bytes) => bytes,
+                Some(_) | None => return Err(wrong("limits.memory", quoted(&text), "a size from 8M to 1024G: `256M`, `1G`")),
+            },
+        };
+        let cpus_milli = match self.cpus {
+            None => RESOURCES.cpus_milli,
+            // Truncation cannot lose anything that matters: the range is checked first.
+            Some(cpus) if (0.05..=512.0).contains(&cpus) => (cpus * 1_000.0).round() as u32,
+            Some(cpus) => return Err(wrong("limits.cpus", cpus, "CPUs from 0.05 to 512: `0.5`, `2`")),
+        };
+        let pids = match self.pids {
+            None => RESOURCES.pids,
+            Some(pids) if (8..=100_000).contains(&pids) => pids,
+            Some(pids) => return Err(wrong("limits.pids", pids, "from 8 to 100000")),
+        };
+        Ok(Resources { memory_bytes, cpus_milli, pids })
+    }
+}
+
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim_start()))
+}
+
+/// Reads `500ms`, `90s`, `5m`, `2h` or `1d` as ms.
+pub fn duration_ms(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(unit_ms)
+}
+
+/// Reads `1024`, `512K`, `256M`, `256MiB` or `1G` as bytes; units are powers of 1024.
+pub fn size_bytes(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let unit_bytes = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1024,
+        "m" | "mb" | "mib" => MIB,
+        "g" | "gb" | "gib" => 1024 * MIB,
+        _ => return None,
+    };
+    number.checked_mul(unit_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(file: AppFile) -> String {
+        file.check().expect_err("it is wrong").to_string()
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = AppFile::default().check().expect("nothing is wrong with nothing");
+        assert_eq!((config.port, config.idle_ms, config.limits), (None, None, RESOURCES));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_is_allowed() {
+        let idle = error(AppFile { idle: Some("1s".into()), ..AppFile::default() });
+        assert_eq!(idle, "`idle = \"1s\"`: a time from 5 s to 24 h: `90s`, `5m`, `2h`");
+        let memory = LimitsTable { memory: Some("lots".into()), ..LimitsTable::default() };
+        assert!(error(AppFile { limits: memory, ..AppFile::default() }).starts_with("`limits.memory = \"lots\"`"));
+        assert!(error(AppFile { port: Some(0), ..AppFile::default() }).contains("1 to 65535"));
+        assert!(error(AppFile { health: Some("healthz".into()), ..AppFile::default() }).contains("/healthz"));
+        let env = BTreeMap::from([("PORT".to_owned(), "1".to_owned())]);
+        assert!(error(AppFile { env, ..AppFile::default() }).contains("set by func"));
+        assert!(error(AppFile { hosts: vec!["a b".into()], ..AppFile::default() }).contains("host names"));
+    }
+
+    #[test]
+    fn times_and_sizes_are_read() {
+        assert_eq!(duration_ms("90s"), Some(90_000));
+        assert_eq!(duration_ms("2 h"), Some(7_200_000));
+        assert_eq!(duration_ms("2"), None);
+        assert_eq!(duration_ms("999999999999999999d"), None);
+        assert_eq!(size_bytes("256M"), Some(256 * MIB));
+        assert_eq!(size_bytes("1GiB"), Some(1024 * MIB));
+        assert_eq!(size_bytes("99999999999999999G"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! The record of an instance: its phase, its leases, and what may happen to them.
+//!
+//! `Record::apply` is the protocol. The ledger in memory runs it as it is; the Redis scripts say the same in Lua,
+//! and one contract suite holds both to it. Every change of phase gets a new generation; whoever acts with an old
+//! one is told `Stale` and has to look again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::InstanceId;
+use crate::limits::{BACKOFF_MS_MAX, BACKOFF_MS_MIN, CLAIM_MS, COOLING_MS, LEASE_MS};
+
+/// Where an instance answers, in one generation of its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub addr: SocketAddr,
+    pub generation: u64,
+}
+
+/// An edge's standing claim that keeps an instance alive. A new serial for every lease taken:
+/// a late `leave` then cannot drop a newer lease of the same edge.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId {
+    pub holder: String,
+    pub serial: u64,
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.holder, self.serial)
+    }
+}
+
+/// The right, and the duty, to start an instance. Ends with `woken`, `failed`, or by its deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub id: InstanceId,
+    pub generation: u64,
+}
+
+/// The right, and the duty, to stop an instance. Ends with `cooled`, or by its deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoolPermit {
+    pub id: InstanceId,
+    pub generation: u64,
+}
+
+/// What an instance is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing runs.
+    Cold,
+    /// Somebody holds the claim and starts it.
+    Waking { until_ms: u64 },
+    /// It answers at `addr`.
+    Warm { addr: SocketAddr },
+    /// The cleaner stops it.
+    Cooling { until_ms: u64 },
+    /// The last start failed; the next one is due at `until_ms`.
+    Broken { until_ms: u64 },
+}
+
+impl Phase {
+    /// Gives the phase's name in lower case, as it is shown and stored.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Waking { .. } => "waking",
+            Self::Warm { .. } => "warm",
+            Self::Cooling { .. } => "cooling",
+            Self::Broken { .. } => "broken",
+        }
+    }
+}
+
+/// What the ledger knows about one instance. Times are Unix ms of the ledger's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub generation: u64,
+    pub phase: Phase,
+    pub leases: BTreeMap<LeaseId, u64>,
+    pub used_ms: u64,
+    /// Starts that failed in a row.
+    pub failures: u32,
+    /// Another release is live: nobody new may enter.
+    pub retired: bool,
+}
+
+/// What an edge is told when it wants to enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// It runs, and the caller's lease stands.
+    Warm(Endpoint),
+    /// Somebody else starts or stops it: wait for a change, ask again.
+    Wait,
+    /// The caller has to start it.
+    Claimed(Claim),
+    /// Another release is live: look the route up again.
+    Retired,
+    /// The last start failed; the next try is due in `retry_ms`.
+    Broken { retry_ms: u64 },
+}
+
+/// Why an instance may not be stopped yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotYet {
+    /// It is not warm.
+    NotWarm,
+    /// A lease lives.
+    Leased,
+    /// It was used less than `idle` ago.
+    Used,
+    /// The ledger was restored less than a lease time ago: edges may hold leases that it does not know.
+    Quarantine,
+}
+
+/// One thing that happens to a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// An edge wants to send a request: enters, or gets the claim.
+    Enter { lease: LeaseId },
+    /// The builder makes a release current: as `Enter`, and the record is no longer retired.
+    Introduce { lease: LeaseId },
+    /// The holder of the claim has started it; its first lease is taken in the same step.
+    Woken { generation: u64, addr: SocketAddr, lease: LeaseId },
+    /// The holder of the claim could not start it, and has left nothing running.
+    Failed { generation: u64 },
+    /// It stopped by itself.
+    Gone { generation: u64 },
+    /// An edge still uses it. Puts back a lease that a lost ledger forgot.
+    Renew { lease: LeaseId },
+    /// An edge has not used it for a while; `idle_for_ms` is how long.
+    Leave { lease: LeaseId, idle_for_ms: u64 },
+    /// The cleaner wants to stop it.
+    Cool { idle_ms: u64, quarantine: bool },
+    /// The cleaner has stopped it.
+    Cooled { generation: u64 },
+    /// The cleaner found it running and answering, though nobody has the claim.
+    Adopt { generation: u64, addr: SocketAddr },
+    /// The cleaner found it not running, though it should be.
+    Reset { generation: u64 },
+    /// The cleaner found it running but of no use, though nobody has the claim: gives the right to stop it.
+    Discard { generation: u64 },
+    /// Another release is live now.
+    Retire,
+}
+
+/// What came of an act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Entry(Entry),
+    /// Where it answers now; `None` if it does not.
+    Endpoint(Option<Endpoint>),
+    /// The generation of the permit to stop it.
+    Granted(u64),
+    NotYet(NotYet),
+}
+
+/// The caller acted on old knowledge and has to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("somebody else has changed it in the meantime")]
+pub struct Stale;
+
+/// Gives the wait after the `failures`-th failed start in a row, in ms: 1, 2, 4 ... 60 s.
+pub fn backoff_ms(failures: u32) -> u64 {
+    let doubled = BACKOFF_MS_MIN.saturating_mul(1_u64 << failures.saturating_sub(1).min(30));
+    doubled.min(BACKOFF_MS_MAX)
+}
+
+impl Record {
+    /// Makes the record of an instance that nobody has heard of: cold, its generation taken from the clock,
+    /// so that it is larger than any that an earlier record of the same name had.
+    pub fn new(now_ms: u64) -> Self {
+        Self {
+            generation: now_ms,
+            phase: Phase::Cold,
+            leases: BTreeMap::new(),
+            used_ms: now_ms,
+            failures: 0,
+            retired: false,
+        }
+    }
+
+    /// Gives where it answers, if it is warm.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        match self.phase {
+            Phase::Warm { addr } => Some(Endpoint { addr, generation: self.generation }),
+            Phase::Cold | Phase::Waking { .. } | Phase::Cooling { .. } | Phase::Broken { .. } => None,
+        }
+    }
+
+    /// Whether a lease lives at `now_ms`.
+    pub fn leased(&self, now_ms: u64) -> bool {
+        self.leases.values().any(|expiry_ms| *expiry_ms > now_ms)
+    }
+
+    /// Whether nobody has the right to start or stop it at `now_ms`.
+    pub fn unclaimed(&self, now_ms: u64) -> bool {
+        match self.phase {
+            Phase::Cold | Phase::Broken { .. } => true,
+            Phase::Waking { until_ms } => until_ms <= now_ms,
+            Phase::Warm { .. } | Phase::Cooling { .. } => false,
+        }
+    }
+
+    /// Applies one act at `now_ms`. `id` is the instance's own name, for the claim.
+    ///
+    /// # Errors
+    /// [`Stale`] if the act names another generation than the record's, or a phase that it is not in.
+    pub fn apply(&mut self, id: &InstanceId, act: &Act, now_ms: u64) -> Result<Outcome, Stale> {
+        match act {
+            Act::Enter { lease } => Ok(Outcome::Entry(self.enter(id, lease, now_ms))),
+            Act::Introduce { lease } => {
+                self.retired = false;
+                Ok(Outcome::Entry(self.enter(id, lease, now_ms)))
+            }
+            Act::Woken { generation, addr, lease } => self.woken(*generation, *addr, lease, now_ms),
+            Act::Failed { generation } => self.failed(*generation, now_ms),
+            Act::Gone { generation } => {
+                self.expect(*generation, matches!(self.phase, Phase::Warm { .. }))?;
+                Ok(self.turn(Phase::Cold))
+            }
+            Act::Renew { lease } => {
+                self.leases.insert(lease.clone(), now_ms + LEASE_MS);
+                self.used_ms = self.used_ms.max(now_ms);
+                Ok(Outcome::Endpoint(self.endpoint().filter(|_| !self.retired)))
+            }
+            Act::Leave { lease, idle_for_ms } => {
+                if self.leases.remove(lease).is_some() {
+                    self.used_ms = self.used_ms.max(now_ms.saturating_sub(*idle_for_ms));
+                }
+                Ok(Outcome::Done)
+            }
+            Act::Cool { idle_ms, quarantine } => Ok(self.cool(*idle_ms, *quarantine, now_ms)),
+            Act::Cooled { generation } => {
+                self.expect(*generation, matches!(self.phase, Phase::Cooling { .. }))?;
+                Ok(self.turn(Phase::Cold))
+            }
+            Act::Adopt { generation, addr } => {
+                self.expect(*generation, self.unclaimed(now_ms))?;
+                self.used_ms = self.used_ms.max(now_ms);
+                Ok(self.turn(Phase::Warm { addr: *addr }))
+            }
+            Act::Reset { generation } => {
+                self.expect(*generation, self.unclaimed(now_ms))?;
+                Ok(self.turn(Phase::Cold))
+            }
+            Act::Discard { generation } => {
+                self.expect(*generation, self.unclaimed(now_ms))?;
+                self.turn(Phase::Cooling { until_ms: now_ms + COOLING_MS });
+                Ok(Outcome::Granted(self.generation))
+            }
+            Act::Retire => {
+                self.retired = true;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    fn expect(&self, generation: u64, phase_fits: bool) -> Result<(), Stale> {
+        if self.generation == generation && phase_fits { Ok(()) } else { Err(Stale) }
+    }
+
+    fn turn(&mut self, phase: Phase) -> Outcome {
+        self.generation += 1;
+        self.phase = phase;
+        Outcome::Done
+    }
+
+    fn enter(&mut self, id: &InstanceId, lease: &LeaseId, now_ms: u64) -> Entry {
+        if self.retired {
+            return Entry::Retired;
+        }
+        match self.phase {
+            Phase::Warm { addr } => {
+                self.leases.insert(lease.clone(), now_ms + LEASE_MS);
+                self.used_ms = self.used_ms.max(now_ms);
+                Entry::Warm(Endpoint { addr, generation: self.generation })
+            }
+            Phase::Waking { until_ms } if until_ms > now_ms => Entry::Wait,
+            Phase::Cooling { .. } => Entry::Wait,
+            Phase::Broken { until_ms } if until_ms > now_ms => Entry::Broken { retry_ms: until_ms - now_ms },
+            Phase::Cold | Phase::Waking { .. } | Phase::Broken { .. } => {
+                self.turn(Phase::Waking { until_ms: now_ms + CLAIM_MS });
+                Entry::Claimed(Claim { id: id.clone(), generation: self.generation })
+            }
+        }
+    }
+
+    fn woken(&mut self, generation: u64, addr: SocketAddr, lease: &LeaseId, now_ms: u64) -> Result<Outcome, Stale> {
+        self.expect(generation, matches!(self.phase, Phase::Waking { .. }))?;
+        self.turn(Phase::Warm { addr });
+        self.failures = 0;
+        self.used_ms = self.used_ms.max(now_ms);
+        self.leases.insert(lease.clone(), now_ms + LEASE_MS);
+        Ok(Outcome::Endpoint(self.endpoint()))
+    }
+
+    fn failed(&mut self, generation: u64, now_ms: u64) -> Result<Outcome, Stale> {
+        self.expect(generation, matches!(self.phase, Phase::Waking { .. }))?;
+        self.failures = self.failures.saturating_add(1);
+        let until_ms = now_ms + backoff_ms(self.failures);
+        Ok(self.turn(Phase::Broken { until_ms }))
+    }
+
+    fn cool(&mut self, idle_ms: u64, quarantine: bool, now_ms: u64) -> Outcome {
+        if !matches!(self.phase, Phase::Warm { .. }) {
+            return Outcome::NotYet(NotYet::NotWarm);
+        }
+        if quarantine {
+            return Outcome::NotYet(NotYet::Quarantine);
+        }
+        self.leases.retain(|_, expiry_ms| *expiry_ms > now_ms);
+        if !self.leases.is_empty() {
+            return Outcome::NotYet(NotYet::Leased);
+        }
+        if !self.retired && now_ms.saturating_sub(self.used_ms) < idle_ms {
+            return Outcome::NotYet(NotYet::Used);
+        }
+        self.turn(Phase::Cooling { until_ms: now_ms + COOLING_MS });
+        Outcome::Granted(self.generation)
+    }
+}

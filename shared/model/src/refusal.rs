@@ -1,0 +1,96 @@
+//! Why the edge says no, and what it says.
+
+use crate::AppName;
+
+/// Why a request is not answered by an app. The texts are for anybody: no address, no path, no stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The `Host` header is missing, twice, or no host name.
+    BadHost,
+    /// No app has this host.
+    NoSuchHost { host: String },
+    /// The last start failed; the next try is not due yet.
+    Broken { app: AppName, retry_ms: u64 },
+    /// The start failed just now.
+    StartFailed { app: AppName, retry_ms: u64 },
+    /// The start takes longer than a request may wait.
+    TooSlow { app: AppName },
+    /// As many requests as may wait do so already.
+    Crowded { app: AppName },
+    /// The ledger is away: nothing new can be woken.
+    Lost,
+    /// The instance did not take the request, several times.
+    Unreachable { app: AppName },
+    /// The edge is about to leave.
+    Leaving,
+}
+
+impl Refusal {
+    /// Gives the HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::BadHost => 400,
+            Self::NoSuchHost { .. } => 404,
+            Self::Unreachable { .. } => 502,
+            Self::TooSlow { .. } => 504,
+            Self::Broken { .. }
+            | Self::StartFailed { .. }
+            | Self::Crowded { .. }
+            | Self::Lost
+            | Self::Leaving => 503,
+        }
+    }
+
+    /// Gives the value of `Retry-After` in whole seconds, if trying again makes sense.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::BadHost | Self::NoSuchHost { .. } => None,
+            Self::Broken { retry_ms, .. } | Self::StartFailed { retry_ms, .. } => Some(retry_ms.div_ceil(1_000).max(1)),
+            Self::TooSlow { .. } | Self::Unreachable { .. } => Some(5),
+            Self::Crowded { .. } | Self::Leaving => Some(1),
+            Self::Lost => Some(2),
+        }
+    }
+
+    /// Gives the sentence for the body of the answer.
+    pub fn text(&self) -> String {
+        match self {
+            Self::BadHost => "The Host header is missing or is not a host name.".into(),
+            Self::NoSuchHost { host } => {
+                format!("No app answers for {host}. To deploy one under this name: git push func main")
+            }
+            Self::Broken { app, .. } => {
+                format!("{app} did not start; it is tried again soon. Its owner sees why with: func logs {app}")
+            }
+            Self::StartFailed { app, .. } => {
+                format!("{app} did not start. Its owner sees why with: func logs {app}")
+            }
+            Self::TooSlow { app } => format!("{app} is still starting. Please try again."),
+            Self::Crowded { app } => format!("Too many requests wait for {app} to start. Please try again."),
+            Self::Lost => "Sleeping apps cannot be woken at the moment. Please try again.".into(),
+            Self::Unreachable { app } => format!("{app} does not accept connections. Please try again."),
+            Self::Leaving => "This server is restarting. Please try again.".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_503_says_when_to_come_back() {
+        let app: AppName = "blog".parse().expect("a name");
+        let refusals = [
+            Refusal::Broken { app: app.clone(), retry_ms: 1 },
+            Refusal::StartFailed { app: app.clone(), retry_ms: 1_001 },
+            Refusal::Crowded { app },
+            Refusal::Lost,
+            Refusal::Leaving,
+        ];
+        for refusal in refusals {
+            assert_eq!(refusal.status(), 503);
+            assert!(refusal.retry_after_s().is_some_and(|s| s >= 1), "{refusal:?}");
+        }
+    }
+}

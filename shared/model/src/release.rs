@@ -1,0 +1,165 @@
+//! Releases and instances: what can run, and one running copy of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::excerpt;
+use crate::{AppName, HostName, ImageDigest, NameError, Revision};
+
+/// The number of a release within its app, from 1; printed `v7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReleaseNumber(pub u32);
+
+impl ReleaseNumber {
+    /// Gives the number after this one.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for ReleaseNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl FromStr for ReleaseNumber {
+    type Err = NameError;
+    /// Reads `v7` or `7`.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let digits = text.strip_prefix('v').unwrap_or(text);
+        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        match digits.parse::<u32>() {
+            Ok(number) if plain && number > 0 => Ok(Self(number)),
+            _ => Err(NameError::Release(excerpt(text))),
+        }
+    }
+}
+
+/// One release of one app; printed `blog-v7`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReleaseId {
+    pub app: AppName,
+    pub number: ReleaseNumber,
+}
+
+impl ReleaseId {
+    /// Gives the first replica's id. func runs one replica of a release.
+    pub fn instance(&self) -> InstanceId {
+        InstanceId { release: self.clone(), replica: 1 }
+    }
+}
+
+impl fmt::Display for ReleaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.app, self.number)
+    }
+}
+
+impl FromStr for ReleaseId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError::Release(excerpt(text));
+        let (app, number) = text.rsplit_once("-v").ok_or_else(wrong)?;
+        Ok(Self { app: app.parse().map_err(|_| wrong())?, number: number.parse().map_err(|_| wrong())? })
+    }
+}
+
+/// One container of a release; printed `blog-v7.1` (release, replica).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstanceId {
+    pub release: ReleaseId,
+    pub replica: u16,
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.release, self.replica)
+    }
+}
+
+impl FromStr for InstanceId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let wrong = || NameError::Instance(excerpt(text));
+        let (release, replica) = text.rsplit_once('.').ok_or_else(wrong)?;
+        Ok(Self { release: release.parse().map_err(|_| wrong())?, replica: replica.parse().map_err(|_| wrong())? })
+    }
+}
+
+macro_rules! serde_as_text {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+serde_as_text!(ReleaseId);
+serde_as_text!(InstanceId);
+
+/// What one instance may use of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    pub memory_bytes: u64,
+    /// Thousandths of a CPU.
+    pub cpus_milli: u32,
+    pub pids: u32,
+}
+
+/// One runnable version of an app: the manifest that is stored as `manifest/<app>/v7.json` and never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    #[serde(rename = "release")]
+    pub id: ReleaseId,
+    pub revision: Revision,
+    pub image: ImageDigest,
+    /// The name of the recipe that made the image.
+    pub recipe: String,
+    /// The TCP port on which the app listens; it is told by `$PORT`.
+    pub port: u16,
+    /// Hosts besides `<app>.<domain>`.
+    pub hosts: Vec<HostName>,
+    pub env: BTreeMap<String, String>,
+    pub limits: Resources,
+    pub idle_ms: u64,
+    /// A path that answers 2xx or 3xx when the app is ready; without one an accepted connection is enough.
+    pub health: Option<String>,
+    /// Unix time.
+    pub created_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_print_and_parse_back() {
+        let id: InstanceId = "a-v1-v7.1".parse().expect("an app may be called a-v1");
+        assert_eq!(id.release.app.as_str(), "a-v1");
+        assert_eq!(id.release.number, ReleaseNumber(7));
+        assert_eq!(id.to_string(), "a-v1-v7.1");
+    }
+
+    #[test]
+    fn ids_that_are_none_are_refused() {
+        for bad in ["", "blog", "blog-v0", "blog-v", "-v1", "blog-v+1", "blog-v1x", "blog-v99999999999"] {
+            assert!(bad.parse::<ReleaseId>().is_err(), "{bad:?}");
+        }
+        for bad in ["blog-v1", "blog-v1.", "blog-v1.x", "blog.1"] {
+            assert!(bad.parse::<InstanceId>().is_err(), "{bad:?}");
+        }
+    }
+}
