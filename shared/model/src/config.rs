@@ -78,11 +78,16 @@ impl AppFile {
             return Err(wrong("port", 0, "a port from 1 to 65535"));
         }
         if self.hosts.len() > HOSTS_MAX {
-            return Err(wrong("hosts", format!("{} hosts", self.hosts.len()), format!("at most {HOSTS_MAX}")));
+            return Err(wrong(
+                "hosts",
+                format!("{} hosts", self.hosts.len()),
+                format!("at most {HOSTS_MAX}"),
+            ));
         }
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for host in &self.hosts {
-            let name = host.parse().map_err(|_| wrong("hosts", quoted(host), "host names, `www.example.org`"))?;
+            let name =
+                host.parse().map_err(|_| wrong("hosts", quoted(host), "host names, `www.example.org`"))?;
             if !hosts.contains(&name) {
                 hosts.push(name);
             }
@@ -111,7 +116,11 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for (name, value) in env {
         let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if name.is_empty() || !letters || name.as_bytes()[0].is_ascii_digit() {
-            return Err(wrong("env", quoted(name), "names of letters, digits and `_`, not starting with a digit"));
+            return Err(wrong(
+                "env",
+                quoted(name),
+                "names of letters, digits and `_`, not starting with a digit",
+            ));
         }
         if name == "PORT" {
             return Err(wrong("env", "PORT", "PORT is set by func; use `port = ...`"));
@@ -133,7 +142,8 @@ fn check_health(path: Option<&str>) -> Result<(), ConfigError> {
 }
 
 fn idle_ms(text: &str) -> Result<u64, ConfigError> {
-    let allowed = format!("a time from {} s to {} h: `90s`, `5m`, `2h`", IDLE_MS_MIN / 1_000, IDLE_MS_MAX / 3_600_000);
+    let allowed =
+        format!("a time from {} s to {} h: `90s`, `5m`, `2h`", IDLE_MS_MIN / 1_000, IDLE_MS_MAX / 3_600_000);
     match duration_ms(text) {
         Some(ms) if (IDLE_MS_MIN..=IDLE_MS_MAX).contains(&ms) => Ok(ms),
         Some(_) | None => Err(wrong("idle", quoted(text), allowed)),
@@ -146,7 +156,13 @@ impl LimitsTable {
             None => RESOURCES.memory_bytes,
             Some(text) => match size_bytes(&text) {
                 Some(bytes) if (8 * MIB..=1024 * 1024 * MIB).contains(&bytes) => bytes,
-                Some(_) | None => return Err(wrong("limits.memory", quoted(&text), "a size from 8M to 1024G: `256M`, `1G`")),
+                Some(_) | None => {
+                    return Err(wrong(
+                        "limits.memory",
+                        quoted(&text),
+                        "a size from 8M to 1024G: `256M`, `1G`",
+                    ));
+                }
             },
         };
         let cpus_milli = match self.cpus {
@@ -216,7 +232,9 @@ mod tests {
         let idle = error(AppFile { idle: Some("1s".into()), ..AppFile::default() });
         assert_eq!(idle, "`idle = \"1s\"`: a time from 5 s to 24 h: `90s`, `5m`, `2h`");
         let memory = LimitsTable { memory: Some("lots".into()), ..LimitsTable::default() };
-        assert!(error(AppFile { limits: memory, ..AppFile::default() }).starts_with("`limits.memory = \"lots\"`"));
+        assert!(
+            error(AppFile { limits: memory, ..AppFile::default() }).starts_with("`limits.memory = \"lots\"`")
+        );
         assert!(error(AppFile { port: Some(0), ..AppFile::default() }).contains("1 to 65535"));
         assert!(error(AppFile { health: Some("healthz".into()), ..AppFile::default() }).contains("/healthz"));
         let env = BTreeMap::from([("PORT".to_owned(), "1".to_owned())]);

@@ -39,7 +39,9 @@ impl BuildEvent {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Queued { ahead } => vec![format!("-----> waiting: {ahead} before this one")],
-            Self::Superseded { by } => vec![format!("-----> superseded by the newer push {by}: this one is not built")],
+            Self::Superseded { by } => {
+                vec![format!("-----> superseded by the newer push {by}: this one is not built")]
+            }
             Self::Step { text } => vec![format!("-----> {text}")],
             Self::Log { line } => vec![format!("       {line}")],
             Self::Warning { text } => vec![format!(" !     {text}")],
@@ -55,7 +57,12 @@ impl BuildEvent {
     }
 }
 
-fn failed_lines(reason: &str, hint: Option<&str>, tail: &[String], stays: Option<ReleaseNumber>) -> Vec<String> {
+fn failed_lines(
+    reason: &str,
+    hint: Option<&str>,
+    tail: &[String],
+    stays: Option<ReleaseNumber>,
+) -> Vec<String> {
     let mut lines = Vec::new();
     if !tail.is_empty() {
         lines.push(" !     the last lines:".to_owned());

@@ -17,7 +17,9 @@ mod route;
 
 pub use name::{AppName, HostName, ImageDigest, NameError, Revision};
 pub use plan::{Known, Seen, SeenContainer, SeenImage, SeenState, Step, plan};
-pub use record::{Act, Claim, CoolPermit, Endpoint, Entry, LeaseId, NotYet, Outcome, Phase, Record, Stale, backoff_ms};
+pub use record::{
+    Act, Claim, CoolPermit, Endpoint, Entry, LeaseId, NotYet, Outcome, Phase, Record, Stale, backoff_ms,
+};
 pub use refs::{LineError, RefUpdate};
 pub use refusal::Refusal;
 pub use release::{InstanceId, Release, ReleaseId, ReleaseNumber, Resources};

@@ -63,7 +63,8 @@ pub const LEDGER_CALL_MS: u64 = 2_000;
 /// The longest request line and JSON body between our own processes.
 pub const CALL_BYTES: usize = 64 * 1024;
 
-const _: () = assert!(2 * RENEW_MS + MARGIN_MS < LEASE_MS, "two renewals must fit into a lease that is trusted");
+const _: () =
+    assert!(2 * RENEW_MS + MARGIN_MS < LEASE_MS, "two renewals must fit into a lease that is trusted");
 const _: () = assert!(MARGIN_MS > LEDGER_CALL_MS, "a lease must outlive the call that failed to renew it");
 const _: () = assert!(LINGER_MS < IDLE_MS_MIN, "a lease must be left before its instance can be idle");
 const _: () = assert!(IDLE_MS_MIN <= IDLE_MS && IDLE_MS <= IDLE_MS_MAX);

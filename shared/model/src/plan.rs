@@ -42,7 +42,9 @@ pub struct SeenContainer {
 pub enum SeenState {
     /// Made, not started: somebody may be starting it.
     Created,
-    Running { addr: SocketAddr },
+    Running {
+        addr: SocketAddr,
+    },
     Exited,
 }
 
@@ -86,13 +88,16 @@ pub enum Step {
 /// Gives what has to be done, in the order in which to do it; empty when all is as it should be.
 pub fn plan(known: &Known, seen: &Seen, now_ms: u64) -> Vec<Step> {
     let mut steps = routes(known);
-    let running: BTreeMap<&InstanceId, SocketAddr> = seen.containers.iter().filter_map(running_instance).collect();
+    let running: BTreeMap<&InstanceId, SocketAddr> =
+        seen.containers.iter().filter_map(running_instance).collect();
     for (id, record) in &known.records {
         steps.extend(record_step(known, id, record, running.get(id).copied(), now_ms));
     }
     steps.extend(seen.containers.iter().filter_map(|c| container_step(known, c, now_ms)));
     steps.extend(old_releases(known).into_iter().map(Step::RemoveRelease));
-    let unused = |image: &&SeenImage| !known.releases.contains(&image.release) && !known.records.contains_key(&image.release.instance());
+    let unused = |image: &&SeenImage| {
+        !known.releases.contains(&image.release) && !known.records.contains_key(&image.release.instance())
+    };
     steps.extend(seen.images.iter().filter(unused).cloned().map(Step::RemoveImage));
     steps
 }
@@ -105,7 +110,9 @@ fn routes(known: &Known) -> Vec<Step> {
             steps.push(Step::Promote(release));
         }
     }
-    steps.extend(known.routes.keys().filter(|app| !known.current.contains_key(*app)).cloned().map(Step::DropRoute));
+    steps.extend(
+        known.routes.keys().filter(|app| !known.current.contains_key(*app)).cloned().map(Step::DropRoute),
+    );
     steps
 }
 
@@ -121,7 +128,13 @@ fn live(known: &Known, id: &InstanceId) -> bool {
 }
 
 /// The one step that a record needs, if any; the next plan sees what is left.
-fn record_step(known: &Known, id: &InstanceId, record: &Record, runs: Option<SocketAddr>, now_ms: u64) -> Option<Step> {
+fn record_step(
+    known: &Known,
+    id: &InstanceId,
+    record: &Record,
+    runs: Option<SocketAddr>,
+    now_ms: u64,
+) -> Option<Step> {
     let (id, generation) = (id.clone(), record.generation);
     if !record.retired && !live(known, &id) && !record.leased(now_ms) && !claimed(record, now_ms) {
         return Some(Step::Retire(id));
@@ -140,7 +153,9 @@ fn record_step(known: &Known, id: &InstanceId, record: &Record, runs: Option<Soc
         (Phase::Cold | Phase::Broken { .. }, None) if record.retired && !record.leased(now_ms) => {
             Some(Step::Forget { id, generation })
         }
-        (Phase::Cold | Phase::Broken { .. }, None) | (Phase::Warm { .. }, Some(_)) | (Phase::Cooling { .. }, _) => None,
+        (Phase::Cold | Phase::Broken { .. }, None)
+        | (Phase::Warm { .. }, Some(_))
+        | (Phase::Cooling { .. }, _) => None,
     }
 }
 
@@ -175,7 +190,9 @@ fn old_releases(known: &Known) -> Vec<ReleaseId> {
     for release in &known.releases {
         by_app.entry(&release.app).or_default().push(release);
     }
-    let in_use = |r: &ReleaseId| known.current.get(&r.app) == Some(&r.number) || known.records.contains_key(&r.instance());
+    let in_use = |r: &ReleaseId| {
+        known.current.get(&r.app) == Some(&r.number) || known.records.contains_key(&r.instance())
+    };
     by_app
         .into_values()
         .flat_map(|mut releases| {

@@ -292,7 +292,13 @@ impl Record {
         }
     }
 
-    fn woken(&mut self, generation: u64, addr: SocketAddr, lease: &LeaseId, now_ms: u64) -> Result<Outcome, Stale> {
+    fn woken(
+        &mut self,
+        generation: u64,
+        addr: SocketAddr,
+        lease: &LeaseId,
+        now_ms: u64,
+    ) -> Result<Outcome, Stale> {
         self.expect(generation, matches!(self.phase, Phase::Waking { .. }))?;
         self.turn(Phase::Warm { addr });
         self.failures = 0;

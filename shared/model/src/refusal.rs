@@ -45,7 +45,9 @@ impl Refusal {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::BadHost | Self::NoSuchHost { .. } => None,
-            Self::Broken { retry_ms, .. } | Self::StartFailed { retry_ms, .. } => Some(retry_ms.div_ceil(1_000).max(1)),
+            Self::Broken { retry_ms, .. } | Self::StartFailed { retry_ms, .. } => {
+                Some(retry_ms.div_ceil(1_000).max(1))
+            }
             Self::TooSlow { .. } | Self::Unreachable { .. } => Some(5),
             Self::Crowded { .. } | Self::Leaving => Some(1),
             Self::Lost => Some(2),
@@ -60,7 +62,9 @@ impl Refusal {
                 format!("No app answers for {host}. To deploy one under this name: git push func main")
             }
             Self::Broken { app, .. } => {
-                format!("{app} did not start; it is tried again soon. Its owner sees why with: func logs {app}")
+                format!(
+                    "{app} did not start; it is tried again soon. Its owner sees why with: func logs {app}"
+                )
             }
             Self::StartFailed { app, .. } => {
                 format!("{app} did not start. Its owner sees why with: func logs {app}")

@@ -88,7 +88,10 @@ impl FromStr for InstanceId {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let wrong = || NameError::Instance(excerpt(text));
         let (release, replica) = text.rsplit_once('.').ok_or_else(wrong)?;
-        Ok(Self { release: release.parse().map_err(|_| wrong())?, replica: replica.parse().map_err(|_| wrong())? })
+        Ok(Self {
+            release: release.parse().map_err(|_| wrong())?,
+            replica: replica.parse().map_err(|_| wrong())?,
+        })
     }
 }
 

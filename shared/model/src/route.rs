@@ -73,7 +73,13 @@ mod tests {
             host("localhost"),
             &BTreeMap::from([
                 (app("blog"), Route { number: ReleaseNumber(7), hosts: vec![host("example.org")] }),
-                (app("shop"), Route { number: ReleaseNumber(1), hosts: vec![host("example.org"), host("blog.localhost")] }),
+                (
+                    app("shop"),
+                    Route {
+                        number: ReleaseNumber(1),
+                        hosts: vec![host("example.org"), host("blog.localhost")],
+                    },
+                ),
             ]),
         )
     }
@@ -96,7 +102,15 @@ mod tests {
 
     #[test]
     fn nothing_else_leads_anywhere() {
-        for host in ["localhost", "x.localhost", "blog.example.org", "a.blog.localhost", "bloglocalhost", "", "[::1]:80"] {
+        for host in [
+            "localhost",
+            "x.localhost",
+            "blog.example.org",
+            "a.blog.localhost",
+            "bloglocalhost",
+            "",
+            "[::1]:80",
+        ] {
             assert_eq!(found(host), None, "{host}");
         }
     }

@@ -1,0 +1,164 @@
+//! The folders, and writing to them so that a crash leaves the old file or the new one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use func_model::AppName;
+use sha2::{Digest, Sha256};
+
+use crate::{StoreError, io_error};
+
+/// The data folder and the places in it.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// Makes the folders that are missing. `keys` is for the owner alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if a folder cannot be made.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        make_dir(root, 0o755)?;
+        let root = root.canonicalize().map_err(io_error("find", root))?;
+        for (name, mode) in
+            [("projects", 0o755), ("manifest", 0o755), ("keys", 0o700), ("logs", 0o755), ("run", 0o750)]
+        {
+            make_dir(&root.join(name), mode)?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Gives the folder itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Gives `projects/`.
+    pub fn projects(&self) -> PathBuf {
+        self.root.join("projects")
+    }
+
+    /// Gives the app's bare repository; it may not exist.
+    pub fn repository(&self, app: &AppName) -> PathBuf {
+        self.projects().join(format!("{app}.git"))
+    }
+
+    /// Gives the apps that have a repository.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the folder cannot be read.
+    pub fn repositories(&self) -> Result<Vec<AppName>, StoreError> {
+        names(&self.projects(), ".git")
+    }
+
+    /// Gives `manifest/`.
+    pub fn manifest(&self) -> PathBuf {
+        self.root.join("manifest")
+    }
+
+    /// Gives `keys/`.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Gives the app's folder of logs; it may not exist.
+    pub fn logs(&self, app: &AppName) -> PathBuf {
+        self.root.join("logs").join(app.as_str())
+    }
+
+    /// Gives a place in `run/`.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.root.join("run").join(name)
+    }
+
+    /// Gives the socket of a service: `builder`, `cleaner`.
+    pub fn socket(&self, service: &str) -> PathBuf {
+        self.run(&format!("{service}.sock"))
+    }
+
+    /// Gives the name under which this installation's containers, images and network are known to the engine:
+    /// `func` for /var/func, else `func-` and 6 digits that depend on the folder, so that two never meet.
+    pub fn installation(&self) -> String {
+        if self.root == Path::new("/var/func") {
+            return "func".to_owned();
+        }
+        let hash = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        let digits: String = hash.iter().take(3).map(|b| format!("{b:02x}")).collect();
+        format!("func-{digits}")
+    }
+}
+
+/// Gives the app names among a folder's entries that end with `suffix`.
+pub(crate) fn names(dir: &Path, suffix: &str) -> Result<Vec<AppName>, StoreError> {
+    let mut apps = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error("read", dir))? {
+        let entry = entry.map_err(io_error("read", dir))?;
+        let name = entry.file_name();
+        let app = name.to_str().and_then(|n| n.strip_suffix(suffix)).and_then(|n| n.parse().ok());
+        apps.extend(app);
+    }
+    apps.sort();
+    Ok(apps)
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io_error("make", path))
+}
+
+/// Writes a file that is whole or not there: to a temporary file, synced, renamed, the folder synced.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    place(path, bytes, mode, |file, path| file.persist(path).map(drop).map_err(|e| e.error))
+}
+
+/// As `replace`, but fails if the file is there already.
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let placed =
+        place(path, bytes, mode, |file, path| file.persist_noclobber(path).map(drop).map_err(|e| e.error));
+    match placed {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+            Err(StoreError::Exists { path: path.to_owned() })
+        }
+        other => other,
+    }
+}
+
+fn place(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    persist: impl FnOnce(tempfile::NamedTempFile, &Path) -> io::Result<()>,
+) -> Result<(), StoreError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    make_dir(dir, 0o755)?;
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        persist(file, path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(io_error("write", path))
+}
+
+/// Reads a file; `None` if there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, StoreError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error("read", path)(e)),
+    }
+}
+
+/// Removes a file; it is no error if there is none.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(io_error("remove", path)(e)),
+    }
+}

@@ -1,0 +1,253 @@
+//! Manifests: what is released. One file a release, and `current`, which says which one is live.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use func_model::{AppName, Release, ReleaseId, ReleaseNumber, Revision};
+
+use crate::disk::{create, names, read, remove, replace};
+use crate::{DataDir, StoreError, io_error};
+
+/// The manifests of all apps. Calls block; they are short.
+#[derive(Debug, Clone)]
+pub struct Manifests {
+    data: DataDir,
+}
+
+impl Manifests {
+    /// Gives the manifests in a data folder.
+    pub fn new(data: DataDir) -> Self {
+        Self { data }
+    }
+
+    fn dir(&self, app: &AppName) -> PathBuf {
+        self.data.manifest().join(app.as_str())
+    }
+
+    fn file(&self, id: &ReleaseId) -> PathBuf {
+        self.dir(&id.app).join(format!("{}.json", id.number))
+    }
+
+    /// Gives the apps that have manifests.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn apps(&self) -> Result<Vec<AppName>, StoreError> {
+        names(&self.data.manifest(), "")
+    }
+
+    /// Gives the numbers of an app's releases, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn numbers(&self, app: &AppName) -> Result<BTreeSet<ReleaseNumber>, StoreError> {
+        let dir = self.dir(app);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(e) => return Err(io_error("read", dir)(e)),
+        };
+        let mut numbers = BTreeSet::new();
+        for entry in entries {
+            let name = entry.map_err(io_error("read", &dir))?.file_name();
+            let number: Option<ReleaseNumber> =
+                name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse().ok());
+            numbers.extend(number);
+        }
+        Ok(numbers)
+    }
+
+    /// Reads a release; `None` if it has no manifest.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the file is not a manifest, [`StoreError::Io`].
+    pub fn release(&self, id: &ReleaseId) -> Result<Option<Release>, StoreError> {
+        let path = self.file(id);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|source| StoreError::Corrupt { path, source })
+    }
+
+    /// Stores a new release, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if the number is taken, [`StoreError::Io`].
+    pub fn add(&self, release: &Release) -> Result<(), StoreError> {
+        let path = self.file(&release.id);
+        let mut text = serde_json::to_vec_pretty(release)
+            .map_err(|source| StoreError::Corrupt { path: path.clone(), source })?;
+        text.push(b'\n');
+        create(&path, &text, 0o644)
+    }
+
+    /// Removes a release's manifest, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove(&self, id: &ReleaseId) -> Result<(), StoreError> {
+        remove(&self.file(id))
+    }
+
+    /// Gives the live release's number.
+    ///
+    /// # Errors
+    /// [`StoreError::CorruptText`] if the file is not a number, [`StoreError::Io`].
+    pub fn current(&self, app: &AppName) -> Result<Option<ReleaseNumber>, StoreError> {
+        self.number(app, "current")
+    }
+
+    /// Gives the live release's manifest.
+    ///
+    /// # Errors
+    /// As [`Manifests::current`] and [`Manifests::release`].
+    pub fn live(&self, app: &AppName) -> Result<Option<Release>, StoreError> {
+        match self.current(app)? {
+            Some(number) => self.release(&ReleaseId { app: app.clone(), number }),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a release the live one: the durable commit point of a deploy.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn set_current(&self, id: &ReleaseId) -> Result<(), StoreError> {
+        replace(&self.dir(&id.app).join("current"), format!("{}\n", id.number.0).as_bytes(), 0o644)
+    }
+
+    /// Takes the next number for a new release, durably: no number is given twice, even when its deploy fails.
+    /// One builder works on an app at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::CorruptText`].
+    pub fn take_number(&self, app: &AppName) -> Result<ReleaseNumber, StoreError> {
+        let given = self.number(app, "last")?;
+        let newest = self.numbers(app)?.pop_last();
+        let number = given.max(newest).map_or(ReleaseNumber(1), ReleaseNumber::next);
+        replace(&self.dir(app).join("last"), format!("{}\n", number.0).as_bytes(), 0o644)?;
+        Ok(number)
+    }
+
+    /// Gives the revision whose deploy failed last.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn failed(&self, app: &AppName) -> Result<Option<Revision>, StoreError> {
+        Ok(read(&self.dir(app).join("failed"))?.and_then(|text| text.trim().parse().ok()))
+    }
+
+    /// Notes that a revision's deploy failed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn set_failed(&self, app: &AppName, revision: &Revision) -> Result<(), StoreError> {
+        replace(&self.dir(app).join("failed"), format!("{revision}\n").as_bytes(), 0o644)
+    }
+
+    /// Gives the live number of every app that has one.
+    ///
+    /// # Errors
+    /// As [`Manifests::current`].
+    pub fn all_current(&self) -> Result<BTreeMap<AppName, ReleaseNumber>, StoreError> {
+        let mut all = BTreeMap::new();
+        for app in self.apps()? {
+            if let Some(number) = self.current(&app)? {
+                all.insert(app, number);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes everything that is known of an app. `current` goes first: from then on the app is no more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn remove_app(&self, app: &AppName) -> Result<(), StoreError> {
+        let dir = self.dir(app);
+        remove(&dir.join("current"))?;
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", dir)(e)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn number(&self, app: &AppName, name: &str) -> Result<Option<ReleaseNumber>, StoreError> {
+        let path = self.dir(app).join(name);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        text.trim().parse().map(Some).map_err(|_| StoreError::CorruptText { path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use func_model::config::RESOURCES;
+
+    use super::*;
+
+    fn manifests() -> (tempfile::TempDir, Manifests) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let data = DataDir::open(dir.path()).expect("its folders");
+        (dir, Manifests::new(data))
+    }
+
+    fn release(name: &str) -> Release {
+        Release {
+            id: name.parse().expect("a release"),
+            revision: "a".repeat(40).parse().expect("a revision"),
+            image: format!("sha256:{}", "b".repeat(64)).parse().expect("a digest"),
+            recipe: "static".into(),
+            port: 8080,
+            hosts: vec![],
+            env: BTreeMap::new(),
+            limits: RESOURCES,
+            idle_ms: 60_000,
+            health: None,
+            created_ms: 1,
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_back_and_never_changed() {
+        let (_dir, manifests) = manifests();
+        let first = release("blog-v1");
+        manifests.add(&first).expect("stored");
+        assert_eq!(manifests.release(&first.id).expect("read"), Some(first.clone()));
+        assert!(matches!(manifests.add(&first), Err(StoreError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_number_is_never_given_twice_even_when_its_release_is_gone() {
+        let (_dir, manifests) = manifests();
+        let app: AppName = "blog".parse().expect("a name");
+        assert_eq!(manifests.take_number(&app).expect("v1"), ReleaseNumber(1));
+        manifests.add(&release("blog-v1")).expect("stored");
+        manifests.remove(&release("blog-v1").id).expect("removed");
+        assert_eq!(manifests.take_number(&app).expect("v2"), ReleaseNumber(2));
+    }
+
+    #[test]
+    fn current_is_the_live_release() {
+        let (_dir, manifests) = manifests();
+        let first = release("blog-v1");
+        manifests.add(&first).expect("stored");
+        assert_eq!(manifests.live(&first.id.app).expect("read"), None);
+        manifests.set_current(&first.id).expect("set");
+        assert_eq!(manifests.live(&first.id.app).expect("read"), Some(first.clone()));
+        manifests.remove_app(&first.id.app).expect("removed");
+        assert_eq!(manifests.apps().expect("read"), vec![]);
+    }
+
+    #[test]
+    fn a_spoilt_manifest_is_told_apart_from_a_missing_one() {
+        let (dir, manifests) = manifests();
+        let id = release("blog-v1").id;
+        fs::create_dir_all(dir.path().join("manifest/blog")).expect("made");
+        fs::write(dir.path().join("manifest/blog/v1.json"), "{").expect("written");
+        assert!(matches!(manifests.release(&id), Err(StoreError::Corrupt { .. })));
+        fs::write(dir.path().join("manifest/blog/current"), "x").expect("written");
+        assert!(matches!(manifests.current(&id.app), Err(StoreError::CorruptText { .. })));
+    }
+}
