@@ -140,7 +140,7 @@ fn record_step(
         return Some(Step::Retire(id));
     }
     match (&record.phase, runs) {
-        (Phase::Waking { until_ms }, _) if *until_ms > now_ms => None,
+        (Phase::Waking { until_ms, .. }, _) if *until_ms > now_ms => None,
         (Phase::Cold | Phase::Waking { .. } | Phase::Broken { .. }, Some(_)) if record.retired => {
             Some(Step::Discard { id, generation })
         }
@@ -161,7 +161,7 @@ fn record_step(
 
 fn claimed(record: &Record, now_ms: u64) -> bool {
     match record.phase {
-        Phase::Waking { until_ms } | Phase::Cooling { until_ms } => until_ms > now_ms,
+        Phase::Waking { until_ms, .. } | Phase::Cooling { until_ms } => until_ms > now_ms,
         Phase::Cold | Phase::Warm { .. } | Phase::Broken { .. } => false,
     }
 }
