@@ -1,1 +1,121 @@
-//! To come.
+//! The public door: maps a request's host to a release, wakes it if it sleeps, streams both bodies through.
+//!
+//! A request reaches an instance only inside an `InFlight`, and an `InFlight` exists only under a lease. The fast path
+//! makes no network call but the one to the instance; activity reaches the ledger through the lease keeper.
+
+mod answer;
+mod keeper;
+mod proxy;
+mod routes;
+mod slot;
+mod wake;
+
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use func_ledger::{Enter, Watch};
+use func_model::HostName;
+use func_model::limits::RETRIES_MAX;
+use func_runner::Start;
+use pingora::apps::HttpServerOptions;
+use pingora::listeners::ListenerConfig;
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use keeper::Keeper;
+use proxy::Proxy;
+use routes::Routes;
+use slot::Slots;
+use wake::Wake;
+
+/// What an edge needs.
+pub struct Config {
+    /// Where requests come in; bound beforehand.
+    pub listeners: Vec<TcpListener>,
+    /// Apps answer at `<app>.<domain>`.
+    pub domain: HostName,
+    /// Names this edge's leases; another one each time that an edge starts.
+    pub holder: String,
+    pub enter: Arc<dyn Enter>,
+    pub watch: Arc<dyn Watch>,
+    pub start: Arc<dyn Start>,
+    /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// How long requests in flight may take after `shutdown`.
+    pub drain: Duration,
+}
+
+/// Serves until `shutdown`, then until nothing is in flight or `drain` is over; leases are kept to the end.
+///
+/// # Errors
+/// If a listener cannot be used.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let slots = Arc::new(Slots::new(config.holder));
+    let routes = Arc::new(Routes::new(config.domain, config.watch.clone()));
+    let keeper = Arc::new(Keeper::new(slots.clone(), config.enter.clone()));
+    let wake = Arc::new(Wake::new(slots.clone(), config.enter, config.watch, config.start));
+    let helpers = TaskTracker::new();
+    let done = CancellationToken::new();
+    helpers.spawn(done.clone().run_until_cancelled_owned(routes.clone().follow()));
+    helpers.spawn(done.clone().run_until_cancelled_owned(keeper.clone().keep_on()));
+
+    let proxy = Proxy::new(routes, wake.clone(), config.trusted_proxies, shutdown.clone());
+    let (stop, stopped) = watch::channel(false);
+    let mut service = service(proxy);
+    let fds = adopt(config.listeners, &mut service)?;
+    let serving = tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+
+    shutdown.cancelled().await;
+    // The receivers are in the service; when it is gone already there is nothing to tell.
+    let _ = stop.send(true);
+    serving.await.context("serve requests")?;
+    let drained = tokio::time::timeout(config.drain, slots.idle()).await.is_ok();
+    match drained {
+        true => info!("the edge has answered everything"),
+        false => warn!(requests = slots.in_flight(), "the edge leaves with requests in flight"),
+    }
+    wake.close().await;
+    done.cancel();
+    helpers.close();
+    helpers.wait().await;
+    keeper.leave_all().await;
+    Ok(())
+}
+
+type ProxyService = pingora::services::listening::Service<pingora::proxy::HttpProxy<Proxy>>;
+
+fn service(proxy: Proxy) -> ProxyService {
+    // Each retry is decided by `Proxy::fail_to_connect`; this is the frame around it.
+    let conf = ServerConf {
+        max_retries: RETRIES_MAX + 2,
+        upstream_keepalive_pool_size: 1_024,
+        ..ServerConf::default()
+    };
+    let mut options = HttpServerOptions::default();
+    options.h2c = false;
+    ProxyServiceBuilder::new(&Arc::new(conf), proxy).name("func edge").server_options(options).build()
+}
+
+/// Hands bound listeners over to pingora, which finds them by their address.
+fn adopt(listeners: Vec<TcpListener>, service: &mut ProxyService) -> anyhow::Result<ListenFds> {
+    let mut fds = Fds::new();
+    for listener in listeners {
+        let address = listener.local_addr().context("read a listener's address")?.to_string();
+        listener.set_nonblocking(true).context("set up a listener")?;
+        // What an app drips has to reach the client as it comes: no write buffer of ours before the socket.
+        let unbuffered = L4BufferSettings { write: Some(0), ..L4BufferSettings::default() };
+        service.add_listener(ListenerConfig::tcp(&address).l4_buffer(unbuffered));
+        fds.add(address, listener.into_raw_fd());
+    }
+    Ok(Arc::new(parking_lot::Mutex::new(fds)))
+}

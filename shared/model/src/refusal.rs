@@ -21,6 +21,8 @@ pub enum Refusal {
     Lost,
     /// The instance did not take the request, several times.
     Unreachable { app: AppName },
+    /// The instance took the request and closed the connection without an answer.
+    Dropped { app: AppName },
     /// The edge is about to leave.
     Leaving,
 }
@@ -31,7 +33,7 @@ impl Refusal {
         match self {
             Self::BadHost => 400,
             Self::NoSuchHost { .. } => 404,
-            Self::Unreachable { .. } => 502,
+            Self::Unreachable { .. } | Self::Dropped { .. } => 502,
             Self::TooSlow { .. } => 504,
             Self::Broken { .. }
             | Self::StartFailed { .. }
@@ -44,7 +46,7 @@ impl Refusal {
     /// Gives the value of `Retry-After` in whole seconds, if trying again makes sense.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::BadHost | Self::NoSuchHost { .. } => None,
+            Self::BadHost | Self::NoSuchHost { .. } | Self::Dropped { .. } => None,
             Self::Broken { retry_ms, .. } | Self::StartFailed { retry_ms, .. } => {
                 Some(retry_ms.div_ceil(1_000).max(1))
             }
@@ -73,6 +75,11 @@ impl Refusal {
             Self::Crowded { app } => format!("Too many requests wait for {app} to start. Please try again."),
             Self::Lost => "Sleeping apps cannot be woken at the moment. Please try again.".into(),
             Self::Unreachable { app } => format!("{app} does not accept connections. Please try again."),
+            Self::Dropped { app } => {
+                format!(
+                    "{app} ended the connection without an answer. Its owner sees why with: func logs {app}"
+                )
+            }
             Self::Leaving => "This server is restarting. Please try again.".into(),
         }
     }

@@ -1,0 +1,353 @@
+//! The proxy: what happens to one request, in pingora's phases.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use func_model::limits::{RETRIES_MAX, STOP_GRACE_MS, WAKE_MS};
+use func_model::{AppName, HostName, Refusal, host_of};
+use http::header;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::answer::refuse;
+use crate::routes::Routes;
+use crate::slot::InFlight;
+use crate::wake::{Closed, Wake};
+
+/// How long a request waits for a start: the start's own limit, and a stop that may come before it.
+const WAIT: Duration = Duration::from_millis(WAKE_MS + STOP_GRACE_MS);
+/// How long a connection to an instance on this machine may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long an unused connection to an instance is kept. Shorter than what servers commonly allow (5 s), so that it is
+/// we who close.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
+/// The first wait before a refused connection is tried again; doubles.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+/// How often a route is looked up again for a request whose release was just retired.
+const LOOKUPS_MAX: usize = 4;
+/// How long a client may be silent within a request's body.
+const CLIENT_SILENT: Duration = Duration::from_secs(60);
+/// The longest request id that is taken over.
+const REQUEST_ID_BYTES: usize = 128;
+
+/// One request on its way.
+pub(crate) struct Ctx {
+    began: Instant,
+    host: Option<HostName>,
+    app: Option<AppName>,
+    request_id: String,
+    trusted: bool,
+    in_flight: Option<InFlight>,
+    refusal: Option<Refusal>,
+    /// Connections that were refused so far.
+    refused: usize,
+}
+
+pub(crate) struct Proxy {
+    routes: Arc<Routes>,
+    wake: Arc<Wake>,
+    trusted_proxies: Vec<IpAddr>,
+    shutdown: CancellationToken,
+}
+
+impl Proxy {
+    pub(crate) fn new(
+        routes: Arc<Routes>,
+        wake: Arc<Wake>,
+        trusted_proxies: Vec<IpAddr>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { routes, wake, trusted_proxies, shutdown }
+    }
+
+    /// Routes and wakes; looks the route up again when the release was retired in between.
+    async fn enter(&self, host: &HostName, ctx: &mut Ctx) -> Result<InFlight, Refusal> {
+        let deadline = ctx.began + WAIT;
+        for _ in 0..LOOKUPS_MAX {
+            let Some(release) = self.routes.release(host) else {
+                let known = self.routes.known();
+                return Err(if known {
+                    Refusal::NoSuchHost { host: host.to_string() }
+                } else {
+                    Refusal::Lost
+                });
+            };
+            ctx.app = Some(release.app.clone());
+            match self.wake.enter(&release, deadline).await {
+                Ok(in_flight) => return Ok(in_flight),
+                Err(Closed::Refused(refusal)) => return Err(refusal),
+                Err(Closed::Retired) => {
+                    debug!("{release} was retired; its route is looked up again");
+                    self.routes.refresh().await.map_err(|_| Refusal::Lost)?;
+                }
+            }
+        }
+        Err(Refusal::Lost)
+    }
+
+    /// After a refused connection: waits a little, or finds out that the instance is gone.
+    async fn try_again(&self, ctx: &mut Ctx) -> Result<(), Refusal> {
+        let Some(in_flight) = ctx.in_flight.take() else { return Ok(()) };
+        let gone = self.wake.examine(&in_flight).await;
+        if ctx.refused > RETRIES_MAX {
+            return Err(Refusal::Unreachable { app: in_flight.slot().id.release.app.clone() });
+        }
+        // The lease is kept while it is waited.
+        if !gone {
+            tokio::time::sleep(RETRY_FIRST * (1 << ctx.refused.min(6))).await;
+        }
+        Ok(())
+    }
+
+    fn peer(&self, in_flight: &InFlight, safe: bool) -> HttpPeer {
+        let endpoint = in_flight.endpoint;
+        let mut peer = HttpPeer::new(endpoint.addr, false, String::new());
+        // A pooled connection never crosses over to the successor of an instance.
+        peer.group_key = endpoint.generation;
+        peer.options.connection_timeout = Some(CONNECT);
+        // An unsafe request is not repeated, so it must not meet a connection that the app is just closing:
+        // it gets a new one, and leaves none behind.
+        peer.options.idle_timeout = Some(if safe { UPSTREAM_IDLE } else { Duration::ZERO });
+        if !safe {
+            peer.group_key ^= rand::random::<u64>() | 1 << 63;
+        }
+        peer
+    }
+
+    fn forward(&self, session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+        let client =
+            session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip().to_string()).unwrap_or_default();
+        let before = upstream.headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
+        let forwarded_for = match before {
+            Some(before) if ctx.trusted => format!("{before}, {client}"),
+            Some(_) | None => client,
+        };
+        upstream.insert_header("x-forwarded-for", forwarded_for)?;
+        if !ctx.trusted || !upstream.headers.contains_key("x-forwarded-proto") {
+            upstream.insert_header("x-forwarded-proto", "http")?;
+        }
+        if !ctx.trusted || !upstream.headers.contains_key("x-forwarded-host") {
+            let host = authority(session).unwrap_or_default().to_owned();
+            upstream.insert_header("x-forwarded-host", host)?;
+        }
+        upstream.remove_header("forwarded");
+        upstream.insert_header("x-request-id", ctx.request_id.as_str())
+    }
+
+    fn is_trusted(&self, session: &Session) -> bool {
+        let client = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
+        client.is_some_and(|ip| self.trusted_proxies.contains(&ip))
+    }
+}
+
+/// The authority of a request: of its target where it has one, else of its only `Host` header.
+///
+/// Source: RFC 9112, section 3.2.
+fn authority(session: &Session) -> Option<&str> {
+    let request = session.req_header();
+    if let Some(authority) = request.uri.authority() {
+        return Some(authority.as_str());
+    }
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+fn request_id(session: &Session, trusted: bool) -> String {
+    let given = session.req_header().headers.get("x-request-id").and_then(|v| v.to_str().ok());
+    let fits =
+        |id: &&str| (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    match given.filter(fits) {
+        Some(id) if trusted => id.to_owned(),
+        Some(_) | None => format!("{:032x}", rand::random::<u128>()),
+    }
+}
+
+fn status_error(refusal: &Refusal) -> Box<Error> {
+    Error::new_in(ErrorType::HTTPStatus(refusal.status()))
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx {
+            began: Instant::now(),
+            host: None,
+            app: None,
+            request_id: String::new(),
+            trusted: false,
+            in_flight: None,
+            refusal: None,
+            refused: 0,
+        }
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        ctx.trusted = self.is_trusted(session);
+        ctx.request_id = request_id(session, ctx.trusted);
+        if self.shutdown.is_cancelled() {
+            session.as_downstream_mut().set_keepalive(None);
+        }
+        let silent = if session.is_upgrade_req() { None } else { Some(CLIENT_SILENT) };
+        session.as_downstream_mut().set_read_timeout(silent);
+        match authority(session).map(host_of) {
+            Some(Ok(host)) => {
+                ctx.host = Some(host);
+                Ok(false)
+            }
+            Some(Err(_)) | None => {
+                refuse(session, &Refusal::BadHost, &ctx.request_id).await;
+                ctx.refusal = Some(Refusal::BadHost);
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        let host = ctx.host.clone().ok_or_else(|| status_error(&Refusal::BadHost))?;
+        let entered = match self.try_again(ctx).await {
+            Ok(()) => self.enter(&host, ctx).await,
+            Err(refusal) => Err(refusal),
+        };
+        match entered {
+            Ok(in_flight) => {
+                let safe = session.req_header().method.is_safe() && !session.is_upgrade_req();
+                let peer = self.peer(&in_flight, safe);
+                ctx.in_flight = Some(in_flight);
+                Ok(Box::new(peer))
+            }
+            Err(refusal) => {
+                let error = status_error(&refusal);
+                ctx.refusal = Some(refusal);
+                Err(error)
+            }
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        self.forward(session, upstream, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        response.insert_header("x-request-id", ctx.request_id.as_str())?;
+        // What streams may be silent for as long as it likes, in both directions.
+        session.as_downstream_mut().set_read_timeout(None);
+        Ok(())
+    }
+
+    /// Nothing was sent: the request may be tried again, as often as is allowed.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        ctx.refused += 1;
+        // One more than the retries: the last round finds out and refuses.
+        error.set_retry(ctx.refused <= RETRIES_MAX + 1);
+        error
+    }
+
+    /// Sent, or perhaps sent: repeated only if the method is safe, and the connection was an old one that turned out
+    /// to be closed.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        _ctx: &mut Ctx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("Peer: {peer}"));
+        let safe = session.req_header().method.is_safe();
+        if safe && !session.as_ref().retry_buffer_truncated() {
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let client_left = *error.esource() == pingora::ErrorSource::Downstream
+            && matches!(
+                error.etype(),
+                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed
+            );
+        if client_left || session.response_written().is_some() {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        if let Some(refusal) = &ctx.refusal {
+            refuse(session, refusal, &ctx.request_id).await;
+            return FailToProxy { error_code: refusal.status(), can_reuse_downstream: false };
+        }
+        match (&ctx.app, error.etype()) {
+            (_, ErrorType::HTTPStatus(code)) => {
+                // The client's own fault, told by pingora.
+                let code = *code;
+                if session.respond_error(code).await.is_err() {
+                    debug!("the client left before it was answered");
+                }
+                FailToProxy { error_code: code, can_reuse_downstream: false }
+            }
+            (Some(app), _) if *error.esource() == pingora::ErrorSource::Upstream => {
+                let refusal = Refusal::Dropped { app: app.clone() };
+                refuse(session, &refusal, &ctx.request_id).await;
+                FailToProxy { error_code: refusal.status(), can_reuse_downstream: false }
+            }
+            (Some(_) | None, _) => {
+                let code = if *error.esource() == pingora::ErrorSource::Downstream { 400 } else { 500 };
+                if session.respond_error(code).await.is_err() {
+                    debug!("the client left before it was answered");
+                }
+                FailToProxy { error_code: code, can_reuse_downstream: false }
+            }
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        // `logging` has the one line.
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        let status = session.response_written().map_or(0, |r| r.status.as_u16());
+        let request = session.req_header();
+        let (method, path) = (&request.method, request.uri.path());
+        let host = ctx.host.as_ref().map_or("-", HostName::as_str);
+        let app = ctx.app.as_ref().map_or("-", AppName::as_str);
+        let took_ms = ctx.began.elapsed().as_millis() as u64;
+        let id = &ctx.request_id;
+        match error {
+            Some(e) if status >= 500 || status == 0 => warn!(
+                app.name = app, request.id = %id, took_ms, status, "{method} {host}{path} failed: {e}"
+            ),
+            Some(e) => {
+                debug!(app.name = app, request.id = %id, took_ms, status, "{method} {host}{path}: {e}")
+            }
+            None => debug!(app.name = app, request.id = %id, took_ms, status, "{method} {host}{path}"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Routes: a snapshot of where each host leads, replaced when the ledger says that something changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use func_ledger::{Change, LedgerError, Watch};
+use func_model::limits::RECONCILE_MS;
+use func_model::{HostName, ReleaseId, RouteTable};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tracing::{debug, warn};
+
+/// How soon a ledger that could not be read is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long a snapshot may stand without being read anew, even if nobody tells of a change.
+const ANEW: Duration = Duration::from_millis(RECONCILE_MS);
+
+/// The routes as this edge knows them. While the ledger is away the last ones stand.
+pub(crate) struct Routes {
+    domain: HostName,
+    watch: Arc<dyn Watch>,
+    table: ArcSwap<RouteTable>,
+    /// Whether the ledger has ever been read: before that nobody can say that a host is unknown.
+    known: std::sync::atomic::AtomicBool,
+}
+
+impl Routes {
+    pub(crate) fn new(domain: HostName, watch: Arc<dyn Watch>) -> Self {
+        Self { domain, watch, table: ArcSwap::default(), known: false.into() }
+    }
+
+    /// Gives the release that answers for `host`.
+    pub(crate) fn release(&self, host: &HostName) -> Option<ReleaseId> {
+        self.table.load().release(host).cloned()
+    }
+
+    /// Whether the table has been read at least once.
+    pub(crate) fn known(&self) -> bool {
+        self.known.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Reads the ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be read; the old routes stand.
+    pub(crate) async fn refresh(&self) -> Result<(), LedgerError> {
+        let routes = self.watch.routes().await?;
+        self.table.store(Arc::new(RouteTable::new(self.domain.clone(), &routes)));
+        self.known.store(true, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
+    /// Follows the ledger for ever.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut changes = self.watch.changes();
+        let mut failed = false;
+        loop {
+            let wait = match self.refresh().await {
+                Ok(()) => ANEW,
+                Err(e) => {
+                    // Told once for each time that it is away.
+                    match failed {
+                        true => debug!("the routes cannot be read: {e}"),
+                        false => warn!("the routes cannot be read, the last ones stand: {e}"),
+                    }
+                    AGAIN
+                }
+            };
+            failed = wait == AGAIN;
+            // A change may be missed while none is waited for; the receiver keeps it.
+            let _ = tokio::time::timeout(wait, route_change(&mut changes)).await;
+        }
+    }
+}
+
+async fn route_change(changes: &mut Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Routes | Change::Unknown) | Err(RecvError::Lagged(_)) => return,
+            Ok(Change::Instance(_)) => {}
+            // No sender is left: only time tells.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
