@@ -76,7 +76,7 @@ pub enum Step {
     /// A stop was not finished: stop again.
     StopAgain { id: InstanceId, generation: u64 },
     /// A container that is over, or of a release that does not exist. `running`: stop it first.
-    RemoveContainer { container: String, running: bool },
+    RemoveContainer { container: String, instance: Option<InstanceId>, running: bool },
     /// The record of a retired instance that is cold.
     Forget { id: InstanceId, generation: u64 },
     /// A release that is older than what is kept.
@@ -168,7 +168,10 @@ fn claimed(record: &Record, now_ms: u64) -> bool {
 
 /// A container without a record. Those with one are dealt with by their record, but for what is over.
 fn container_step(known: &Known, seen: &SeenContainer, now_ms: u64) -> Option<Step> {
-    let remove = |running| Some(Step::RemoveContainer { container: seen.container.clone(), running });
+    let remove = |running| {
+        let (container, instance) = (seen.container.clone(), seen.instance.clone());
+        Some(Step::RemoveContainer { container, instance, running })
+    };
     let Some(id) = &seen.instance else { return remove(true) };
     let record = known.records.get(id);
     match seen.state {
@@ -201,3 +204,7 @@ fn old_releases(known: &Known) -> Vec<ReleaseId> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

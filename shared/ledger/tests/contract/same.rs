@@ -68,7 +68,7 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
             Some(claim) => said(ledger.failed(claim).await),
             None => String::new(),
         },
-        Ask::Gone(behind) => said(ledger.gone(id, generation - behind).await),
+        Ask::Gone(behind) => said(ledger.gone(id, generation.saturating_sub(*behind)).await),
         Ask::Renew(serial) => {
             let kept = ledger.keep(&[(id.clone(), edge(serial))], &[]).await;
             said(kept.map(|k| k.iter().map(|e| e.map(|e| e.addr)).collect::<Vec<_>>()))
@@ -91,14 +91,19 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
         Ask::Settle(behind, how) => {
             let settle =
                 [Settle::Adopt(addr()), Settle::Reset, Settle::Gone, Settle::Discard][usize::from(*how)];
-            said(ledger.settle(id, generation - behind, settle).await.map(|permit| permit.is_some()))
+            said(
+                ledger
+                    .settle(id, generation.saturating_sub(*behind), settle)
+                    .await
+                    .map(|permit| permit.is_some()),
+            )
         }
         Ask::Retire => said(ledger.retire(id).await),
         Ask::Promote => {
             let route = func_model::Route { number: id.release.number, hosts: vec![] };
             said(ledger.promote(&id.release, &route).await)
         }
-        Ask::Forget(behind) => said(ledger.forget(id, generation - behind).await),
+        Ask::Forget(behind) => said(ledger.forget(id, generation.saturating_sub(*behind)).await),
     };
     format!("{said} -> {}", shown(world, id).await)
 }

@@ -1,0 +1,141 @@
+//! Acting on a plan: each step can be repeated, and says `Stale` when the world has moved on since it was planned.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use func_ledger::{LedgerError, Settle};
+use func_model::{AppName, CoolPermit, InstanceId, Phase, ReleaseId, Route, SeenImage, Step};
+use func_store::Lock;
+use tracing::{debug, info};
+
+use crate::Cleaner;
+use crate::cooling::stop_in_background;
+
+/// Does one step. A step that is stale is done: the next plan looks again.
+///
+/// # Errors
+/// Whatever the ledger, the engine or the disk say.
+pub(crate) async fn execute(cleaner: &Arc<Cleaner>, step: &Step) -> anyhow::Result<()> {
+    let done = match step {
+        Step::Promote(release) => promote(cleaner, release).await,
+        Step::DropRoute(app) => drop_route(cleaner, app).await,
+        Step::Retire(id) => retire(cleaner, id).await,
+        Step::Adopt { id, generation, addr } => adopt(cleaner, id, *generation, *addr).await,
+        Step::Discard { id, generation } => settle(cleaner, id, *generation, Settle::Discard).await,
+        Step::Gone { id, generation } => settle(cleaner, id, *generation, Settle::Gone).await,
+        Step::Reset { id, generation } => settle(cleaner, id, *generation, Settle::Reset).await,
+        Step::StopAgain { id, generation } => {
+            stop_in_background(cleaner, CoolPermit { id: id.clone(), generation: *generation });
+            Ok(())
+        }
+        Step::RemoveContainer { container, instance, running } => {
+            remove_container(cleaner, container, instance.as_ref(), *running).await
+        }
+        Step::Forget { id, generation } => Ok(cleaner.config.cool.forget(id, *generation).await?),
+        Step::RemoveRelease(release) => remove_release(cleaner, release).await,
+        Step::RemoveImage(image) => remove_image(cleaner, image).await,
+    };
+    match done {
+        Err(e) if is_stale(&e) => {
+            debug!("stale: {step:?}");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn is_stale(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<LedgerError>(), Some(LedgerError::Stale(_)))
+}
+
+/// Takes the app's deploy lock; `None` while it is being deployed or removed: the builder knows better then.
+fn deploy_lock(cleaner: &Cleaner, app: &AppName) -> anyhow::Result<Option<Lock>> {
+    Ok(Lock::try_deploy(&cleaner.config.data, app)?)
+}
+
+async fn promote(cleaner: &Cleaner, release: &ReleaseId) -> anyhow::Result<()> {
+    let Some(_lock) = deploy_lock(cleaner, &release.app)? else { return Ok(()) };
+    if cleaner.config.manifests.current(&release.app)? != Some(release.number) {
+        return Ok(());
+    }
+    let Some(manifest) = cleaner.release(release) else { return Ok(()) };
+    cleaner.config.promote.promote(release, &Route { number: release.number, hosts: manifest.hosts }).await?;
+    info!(app.name = %release.app, release = %release, "promoted {release}: its manifest says that it is live");
+    Ok(())
+}
+
+async fn drop_route(cleaner: &Cleaner, app: &AppName) -> anyhow::Result<()> {
+    let Some(_lock) = deploy_lock(cleaner, app)? else { return Ok(()) };
+    if cleaner.config.manifests.current(app)?.is_some() {
+        return Ok(());
+    }
+    Ok(cleaner.config.promote.drop_route(app).await?)
+}
+
+async fn retire(cleaner: &Cleaner, id: &InstanceId) -> anyhow::Result<()> {
+    let release = &id.release;
+    let Some(_lock) = deploy_lock(cleaner, &release.app)? else { return Ok(()) };
+    if cleaner.config.manifests.current(&release.app)? == Some(release.number) {
+        return Ok(());
+    }
+    Ok(cleaner.config.promote.retire(id).await?)
+}
+
+/// One that answers is adopted; one that does not is stopped.
+async fn adopt(
+    cleaner: &Arc<Cleaner>,
+    id: &InstanceId,
+    generation: u64,
+    addr: SocketAddr,
+) -> anyhow::Result<()> {
+    let ready = match cleaner.release(&id.release) {
+        Some(release) => cleaner.config.look.ready(&release, addr).await,
+        None => false,
+    };
+    let settled = if ready { Settle::Adopt(addr) } else { Settle::Discard };
+    settle(cleaner, id, generation, settled).await
+}
+
+async fn settle(cleaner: &Arc<Cleaner>, id: &InstanceId, generation: u64, how: Settle) -> anyhow::Result<()> {
+    let permit = cleaner.config.cool.settle(id, generation, how).await?;
+    info!(app.name = %id.release.app, release = %id.release, generation, "settled {id}: {how:?}");
+    if let Some(permit) = permit {
+        stop_in_background(cleaner, permit);
+    }
+    Ok(())
+}
+
+/// One that is made but not started may belong to a start that has begun since the plan: it is looked at once more.
+async fn remove_container(
+    cleaner: &Cleaner,
+    container: &str,
+    instance: Option<&InstanceId>,
+    running: bool,
+) -> anyhow::Result<()> {
+    let (records, now_ms) = cleaner.config.watch.records().await?;
+    let starting = |id| matches!(records.get(id).map(|r| &r.phase), Some(Phase::Waking { until_ms, .. }) if *until_ms > now_ms);
+    if instance.is_some_and(starting) {
+        return Ok(());
+    }
+    Ok(cleaner.config.stop.remove_container(container, running).await?)
+}
+
+async fn remove_release(cleaner: &Cleaner, release: &ReleaseId) -> anyhow::Result<()> {
+    let Some(_lock) = deploy_lock(cleaner, &release.app)? else { return Ok(()) };
+    if cleaner.config.manifests.current(&release.app)? == Some(release.number) {
+        return Ok(());
+    }
+    cleaner.config.manifests.remove(release)?;
+    info!(app.name = %release.app, release = %release, "removed {release}: newer ones are kept");
+    Ok(())
+}
+
+async fn remove_image(cleaner: &Cleaner, image: &SeenImage) -> anyhow::Result<()> {
+    let Some(_lock) = deploy_lock(cleaner, &image.release.app)? else { return Ok(()) };
+    if cleaner.config.manifests.release(&image.release)?.is_some() {
+        return Ok(());
+    }
+    cleaner.config.stop.remove_image(&image.tag).await?;
+    info!(app.name = %image.release.app, release = %image.release, "removed the image {}", image.tag);
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Reconciling: compares what is known with what is seen, at boot, every 30 s, and when an instance ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use func_ledger::LedgerError;
+use func_model::limits::RECONCILE_MS;
+use func_model::{InstanceId, Known, ReleaseId, Seen, plan};
+use futures_util::{Stream, StreamExt};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::{Cleaner, execute, restore};
+
+const EVERY: Duration = Duration::from_millis(RECONCILE_MS);
+/// How soon it is tried again when something could not be reached, or the ledger was lost.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long after an end is looked: several ends, and a stop of our own, are one look.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Puts right what differs, for ever.
+pub(crate) async fn keep_right(cleaner: Arc<Cleaner>) {
+    let mut failed = false;
+    let mut exits = None;
+    loop {
+        if exits.is_none() {
+            // Asked before the look, so that no end falls between the two.
+            exits = cleaner.config.look.exits().await.ok();
+        }
+        let wait = match put_right(&cleaner).await {
+            Ok(()) => {
+                failed = false;
+                EVERY
+            }
+            Err(e) => {
+                match failed {
+                    true => debug!("{e:#}"),
+                    false => warn!("what runs and what should run are not compared: {e:#}"),
+                }
+                failed = true;
+                AGAIN
+            }
+        };
+        if timeout(wait, exit(&mut exits)).await.is_ok() {
+            sleep(SETTLE).await;
+        }
+    }
+}
+
+/// Waits for the next end of an instance; for ever if the engine cannot tell.
+async fn exit(exits: &mut Option<impl Stream<Item = InstanceId> + Unpin>) {
+    if let Some(stream) = exits {
+        if let Some(id) = stream.next().await {
+            debug!("{id} has ended");
+            return;
+        }
+        *exits = None;
+        return;
+    }
+    std::future::pending().await
+}
+
+async fn put_right(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
+    match compare(cleaner).await {
+        Err(e) if is_lost(&e) => {
+            restore::restore(cleaner).await?;
+            compare(cleaner).await
+        }
+        other => other,
+    }
+}
+
+fn is_lost(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<LedgerError>(), Some(LedgerError::Lost))
+}
+
+async fn compare(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
+    let (known, now_ms) = known(cleaner).await?;
+    // Looked at after the records were read: a record that changes in between makes the step stale.
+    let seen: Seen = cleaner.config.look.seen().await.context("look at the containers")?;
+    for step in plan(&known, &seen, now_ms) {
+        debug!("plan: {step:?}");
+        if let Err(e) = execute::execute(cleaner, &step).await {
+            warn!("a step of the plan failed, it is planned again: {step:?}: {e:#}");
+        }
+    }
+    Ok(())
+}
+
+async fn known(cleaner: &Cleaner) -> anyhow::Result<(Known, u64)> {
+    let (records, now_ms) = cleaner.config.watch.records().await?;
+    let routes = cleaner.config.watch.routes().await?;
+    let (current, releases) = on_disk(cleaner)?;
+    let routes = routes.into_iter().map(|(app, route)| (app, route.number)).collect();
+    Ok((Known { current, releases, routes, records }, now_ms))
+}
+
+type OnDisk =
+    (std::collections::BTreeMap<func_model::AppName, func_model::ReleaseNumber>, BTreeSet<ReleaseId>);
+
+/// What the manifests say: each app's live number, and every release.
+pub(crate) fn on_disk(cleaner: &Cleaner) -> anyhow::Result<OnDisk> {
+    let manifests = &cleaner.config.manifests;
+    let mut releases = BTreeSet::new();
+    for app in manifests.apps().context("list the apps")? {
+        for number in manifests.numbers(&app).context("list the releases")? {
+            releases.insert(ReleaseId { app: app.clone(), number });
+        }
+    }
+    Ok((manifests.all_current().context("read the live releases")?, releases))
+}
