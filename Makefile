@@ -1,0 +1,50 @@
+# The two commands of the quick start are `make run` and `make test`.
+
+TARGET := $(shell rustc --print host-tuple 2>/dev/null)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+FUNC := $(TARGET_DIR)/$(TARGET)/release/func
+# Where `make run` keeps its data, and what else it is told: make run ARGS='--idle 5s'
+DATA ?= .func
+ARGS ?=
+IMAGE ?= func:latest
+
+.PHONY: run build test lint deny images image bench clean-data help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: build ## Build func and run all of it on loopback, with data in .func/
+	@exec $(FUNC) serve all --guide --own-keys yes --data $(DATA) $(ARGS)
+
+build: ## Build the release program
+	@.ci/setup run
+	cargo build --release --locked
+
+test: ## Run all tests; as root it installs what they need
+	@.ci/setup test
+	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm
+	cargo test --workspace --locked
+
+lint: ## Check the format and the lints
+	@.ci/setup run
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## Check licences, bans and sources of the dependencies
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+
+images: ## Make every base image that is missing, from Debian's packages
+	docker/offline/make-images
+
+image: build ## Make func's own image, func:latest
+	@docker image inspect buildpack-deps:bookworm-scm >/dev/null 2>&1 || docker/offline/make-images buildpack-deps:bookworm-scm
+	@docker image inspect redis:7-alpine >/dev/null 2>&1 || docker/offline/make-images redis:7-alpine
+	tar -C $(dir $(FUNC)) -cf - func -C $(CURDIR)/docker Dockerfile | docker build -q -t $(IMAGE) -
+
+bench: build ## Measure func beside its peers, in one run
+	@.ci/setup bench
+	benches/run
+
+clean-data: ## Remove the data of `make run`
+	rm -rf $(DATA)
