@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        for line in ["br;q=2", "br;q=1.5", "br;q=-1", "br;q=", "br;q", "br;level=1", "br;q=0.1234", "br;q=0.x"] {
+        for line in
+            ["br;q=2", "br;q=1.5", "br;q=-1", "br;q=", "br;q", "br;level=1", "br;q=0.1234", "br;q=0.x"]
+        {
             assert_eq!(wanted_by(line), [Identity], "{line}");
         }
         assert_eq!(wanted_by(",;,=,;q=1,gzip"), [Gzip, Identity]);

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use http::header::{
-    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE,
 };
 
 /// What tells one state of a representation from another.
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_known_tag_is_not_modified() {
-        for value in ["\"a,b\"", "W/\"a,b\"", "\"x\", \"a,b\"", ",, \"x\",W/\"y\"\t,\"a,b\" junk", "*", " * "] {
+        for value in ["\"a,b\"", "W/\"a,b\"", "\"x\", \"a,b\"", ",, \"x\",W/\"y\"\t,\"a,b\" junk", "*", " * "]
+        {
             assert_eq!(verdict(IF_NONE_MATCH, value), Verdict::NotModified, "{value}");
         }
     }
@@ -164,7 +166,9 @@ mod tests {
     #[test]
     fn a_range_needs_the_very_state_it_names() {
         assert!(allows_range(&HeaderMap::new(), &state()));
-        for (value, allowed) in [("\"a,b\"", true), (THEN, true), ("W/\"a,b\"", false), (LATER, false), ("", false)] {
+        for (value, allowed) in
+            [("\"a,b\"", true), (THEN, true), ("W/\"a,b\"", false), (LATER, false), ("", false)]
+        {
             assert_eq!(allows_range(&headers(&[(IF_RANGE, value)]), &state()), allowed, "{value}");
         }
     }

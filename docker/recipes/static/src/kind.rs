@@ -176,7 +176,11 @@ mod tests {
     #[test]
     fn every_text_says_that_it_is_utf_8_and_no_extension_is_listed_twice() {
         for (index, (extension, content_type, _)) in KINDS.iter().enumerate() {
-            assert_eq!(content_type.starts_with("text/"), content_type.ends_with("; charset=utf-8"), "{extension}");
+            assert_eq!(
+                content_type.starts_with("text/"),
+                content_type.ends_with("; charset=utf-8"),
+                "{extension}"
+            );
             assert!(KINDS[index + 1..].iter().all(|(other, ..)| other != extension), "{extension}");
         }
     }

@@ -10,6 +10,7 @@ mod coding;
 mod condition;
 pub mod config;
 mod content;
+mod farewell;
 mod kind;
 pub mod limits;
 mod path;
@@ -26,5 +27,5 @@ pub use coding::Coding;
 pub use kind::compressible;
 #[cfg(feature = "precompress")]
 pub use precompress::{brotli, gzip, worthwhile};
-pub use server::{Patience, serve};
+pub use server::{Bounds, serve};
 pub use site::Site;
