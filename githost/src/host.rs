@@ -1,0 +1,88 @@
+//! Serves one git call, whatever door it came through.
+
+use std::time::Instant;
+
+use func_store::DataDir;
+use tokio::sync::Semaphore;
+
+use crate::call::{Call, Program};
+use crate::error::chain;
+use crate::limits::{COMMAND, COMMANDS_MAX};
+use crate::process::Git;
+use crate::relay::{Ending, Report, Wire, relay};
+use crate::verdict::Verdict;
+use crate::{HostError, repository};
+
+/// The repositories and git.
+pub(crate) struct Host {
+    pub(crate) data: DataDir,
+    git: Git,
+    places: Semaphore,
+}
+
+/// How a call ended, for its door to pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) ending: Ending,
+    /// The hook said that the deploy failed.
+    pub(crate) deploy_failed: bool,
+}
+
+impl Host {
+    pub(crate) fn new(data: DataDir, git: Git) -> Self {
+        Self { data, git, places: Semaphore::new(COMMANDS_MAX) }
+    }
+
+    /// Serves a call of a client that is let in. A push makes the repository if there is none.
+    ///
+    /// # Errors
+    /// [`HostError::NoSuchApp`], [`HostError::Crowded`], and the host's own failures.
+    pub(crate) async fn serve(&self, call: &Call, wire: &mut Wire) -> Result<Outcome, HostError> {
+        let _place = self.places.try_acquire().map_err(|_| HostError::Crowded)?;
+        let started = Instant::now();
+        let (data, wanted) = (self.data.clone(), call.clone());
+        let prepare = move || {
+            let place = match wanted.program {
+                Program::ReceivePack => repository::made(&data, &wanted.app)?,
+                Program::UploadPack => repository::existing(&data, &wanted.app)?,
+            };
+            Ok::<_, HostError>((place, Verdict::new(&data)?))
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        let (place, verdict) = prepared.map_err(|_| HostError::Panic)??;
+        let process = self.git.start(call, &place, &verdict)?;
+        let report = relay(process, wire, COMMAND).await?;
+        let deploy_failed = call.program == Program::ReceivePack && verdict.is_failed();
+        log(call, &report, deploy_failed, started);
+        Ok(Outcome { ending: report.ending, deploy_failed })
+    }
+}
+
+fn log(call: &Call, report: &Report, deploy_failed: bool, started: Instant) {
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (app, verb) = (&call.app, call.program.verb());
+    let Report { ending, bytes_in, bytes_out, stderr } = report;
+    match ending {
+        Ending::Exited(0) => {
+            tracing::info!(app.name = %app, took_ms, bytes_in, bytes_out, deploy_failed, "{verb} of {app} ended");
+        }
+        Ending::Left => {
+            tracing::debug!(app.name = %app, took_ms, bytes_in, bytes_out, stderr, "the client left {verb} of {app}");
+        }
+        Ending::Exited(status) => {
+            tracing::warn!(app.name = %app, took_ms, status, stderr, "{verb} of {app} ended with status {status}");
+        }
+        Ending::TooLong => {
+            tracing::warn!(app.name = %app, took_ms, stderr, "{verb} of {app} took too long and was ended");
+        }
+    }
+}
+
+/// Logs what kept a call from being served: the client's own mistake quietly, ours aloud.
+pub(crate) fn log_error(error: &HostError) {
+    if error.is_refusal() {
+        tracing::debug!("refused: {error}");
+    } else {
+        tracing::error!("a git call failed: {}", chain(error));
+    }
+}

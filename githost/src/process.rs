@@ -1,0 +1,168 @@
+//! One running git program, in a process group of its own, which never outlives its owner.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::HostError;
+use crate::call::{Call, Talk};
+use crate::limits::COMMAND_GRACE;
+use crate::verdict::Verdict;
+
+/// Git's settings for every call, beside `core.hooksPath` and the limit of a push.
+///
+/// `transfer.fsckObjects` stays off: it refuses old repositories for flaws that harm nobody (zero-padded modes, odd
+/// time zones), and what is pushed is only archived, never checked out by git.
+/// `gc.autoDetach` is off so that no process outlives its call; gc runs seldom, after the hook, and its progress is shown.
+/// The last four bound git's memory: larger files are streamed and not deltified.
+const SETTINGS: [(&str, &str); 12] = [
+    ("safe.directory", "*"),
+    ("receive.denyDeleteCurrent", "ignore"),
+    ("receive.denyNonFastForwards", "false"),
+    ("receive.advertisePushOptions", "false"),
+    ("receive.autogc", "true"),
+    ("gc.autoDetach", "false"),
+    ("maintenance.autoDetach", "false"),
+    ("uploadpack.allowFilter", "true"),
+    ("core.bigFileThreshold", "32m"),
+    ("pack.windowMemory", "64m"),
+    ("pack.deltaCacheSize", "64m"),
+    ("pack.threads", "2"),
+];
+
+/// How git is started.
+pub(crate) struct Git {
+    pub(crate) search_path: OsString,
+    pub(crate) hooks: PathBuf,
+    pub(crate) root: PathBuf,
+    pub(crate) push_bytes_max: u64,
+}
+
+impl Git {
+    /// Starts git for a call, with an environment that has nothing of ours.
+    ///
+    /// # Errors
+    /// [`HostError::Spawn`].
+    pub(crate) fn start(
+        &self,
+        call: &Call,
+        repository: &Path,
+        verdict: &Verdict,
+    ) -> Result<Process, HostError> {
+        let mut command = Command::new("git");
+        command.arg(call.program.verb());
+        match call.talk {
+            Talk::Whole => &mut command,
+            Talk::Refs => command.args(["--stateless-rpc", "--http-backend-info-refs"]),
+            Talk::Turn => command.arg("--stateless-rpc"),
+        };
+        command.arg(repository).current_dir("/").env_clear();
+        command.env("PATH", &self.search_path).env("HOME", "/nonexistent").env("LANG", "C");
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+        command.env("FUNC_APP", call.app.as_str()).env("FUNC_DATA", &self.root);
+        command.env("FUNC_VERDICT", verdict.path());
+        if let Some(protocol) = &call.protocol {
+            command.env("GIT_PROTOCOL", protocol.as_str());
+        }
+        self.configure(&mut command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        Process::new(command.spawn().map_err(HostError::Spawn)?)
+    }
+
+    fn configure(&self, command: &mut Command) {
+        let limit = self.push_bytes_max.to_string();
+        let own = [("core.hooksPath", self.hooks.as_os_str()), ("receive.maxInputSize", limit.as_ref())];
+        let fixed = SETTINGS.iter().map(|(key, value)| (*key, (*value).as_ref()));
+        let mut count = 0;
+        for (key, value) in own.into_iter().chain(fixed) {
+            command.env(format!("GIT_CONFIG_KEY_{count}"), key);
+            command.env(format!("GIT_CONFIG_VALUE_{count}"), value);
+            count += 1;
+        }
+        command.env("GIT_CONFIG_COUNT", count.to_string());
+    }
+}
+
+/// A started git with its pipes. Dropped before it was waited for, its whole group is killed.
+pub(crate) struct Process {
+    child: Child,
+    group: Pid,
+    ended: bool,
+}
+
+/// Git's ends of the three pipes.
+pub(crate) struct Pipes {
+    pub(crate) stdin: ChildStdin,
+    pub(crate) stdout: ChildStdout,
+    pub(crate) stderr: ChildStderr,
+}
+
+impl Process {
+    fn new(child: Child) -> Result<Self, HostError> {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = pid.ok_or_else(|| HostError::Spawn(std::io::Error::other("no process id")))?;
+        Ok(Self { child, group, ended: false })
+    }
+
+    /// Hands out the pipes.
+    ///
+    /// # Errors
+    /// [`HostError::Spawn`] if they were handed out before.
+    pub(crate) fn pipes(&mut self) -> Result<Pipes, HostError> {
+        match (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take()) {
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok(Pipes { stdin, stdout, stderr }),
+            _ => Err(HostError::Spawn(std::io::Error::other("its pipes are taken"))),
+        }
+    }
+
+    /// Waits for the end and gives the exit status as a shell does: 128 and the signal, if one ended it.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// [`HostError::Wait`].
+    pub(crate) async fn wait(&mut self) -> Result<u8, HostError> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.child.wait().await.map_err(HostError::Wait)?;
+        self.ended = true;
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        Ok(u8::try_from(code).unwrap_or(u8::MAX))
+    }
+
+    /// Ends the group: asked first, so that git removes its temporary objects, then killed.
+    ///
+    /// # Errors
+    /// [`HostError::Wait`].
+    pub(crate) async fn end(mut self) -> Result<(), HostError> {
+        if self.ended {
+            return Ok(());
+        }
+        // A group that is gone already is what we want.
+        let _ = kill_process_group(self.group, Signal::TERM);
+        let deadline = tokio::time::Instant::now() + COMMAND_GRACE;
+        while !self.has_exited() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // The leader is not reaped yet, so its number is still this group's and nobody else's.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        self.wait().await.map(drop)
+    }
+
+    fn has_exited(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        !matches!(waitid(WaitId::Pid(self.group), look), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+    }
+}
