@@ -1,1 +1,61 @@
-fn main() {}
+//! `func`: one program, every part. See `func --help`.
+
+mod cli;
+mod command;
+mod serve;
+mod server_info;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, Hook};
+
+/// The allocator decides the proxy's speed: with glibc's, and a static binary, it is a third slower than nginx.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(arguments());
+    let run = async { run(cli).await };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(&anyhow::anyhow!(e).context("start the runtime")),
+    };
+    match runtime.block_on(run) {
+        Ok(code) => code,
+        Err(e) => fail(&e),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("func: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// The arguments; git calls a hook by the name of its file, which is a link to this program.
+fn arguments() -> Vec<std::ffi::OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let name = arguments.first().map(std::path::Path::new).and_then(|p| p.file_name()).unwrap_or_default();
+    if name == serve::POST_RECEIVE {
+        let hook = name.to_owned();
+        arguments.splice(.., ["func".into(), "hook".into(), hook]);
+    }
+    arguments
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(serve) => serve::run(serve).await,
+        Command::Hook { hook: Hook::PostReceive } => command::hook::post_receive().await,
+        Command::Apps(at) => command::apps::run(&at.data()?).await,
+        Command::Logs(logs) => command::logs::run(&logs).await,
+        Command::Releases(releases) => command::releases::run(&releases),
+        Command::Rollback(rollback) => command::deploys::rollback(&rollback).await,
+        Command::Rm(rm) => command::deploys::remove(&rm).await,
+        Command::Init(init) => command::init::run(&init),
+        Command::Token(token) => command::token::run(&token),
+        Command::Doctor(doctor) => command::doctor::run(doctor).await,
+        Command::Health(health) => command::health::run(&health).await,
+    }
+}

@@ -1,0 +1,12 @@
+//! The subcommands other than `serve`, a file each.
+
+pub mod apps;
+pub mod deploys;
+pub mod doctor;
+pub mod health;
+pub mod hook;
+pub mod init;
+pub mod logs;
+pub mod releases;
+mod time;
+pub mod token;

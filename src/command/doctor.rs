@@ -1,0 +1,205 @@
+//! `func doctor`: what is wrong with the machine, and how to mend it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use func_ledger::{LedgerError, Redis, Watch};
+use func_runner::Docker;
+use func_store::{DataDir, Manifests};
+use tokio::time::timeout;
+
+use crate::cli;
+use crate::server_info::ServerInfo;
+use crate::settings::Settings;
+
+/// Less free disk than this, and builds will fail soon.
+const DISK_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
+const ASK: Duration = Duration::from_secs(5);
+/// A clock before the day that this was written is wrong.
+const EPOCH_MIN_S: u64 = 1_763_000_000;
+/// How far two clocks may differ.
+const SKEW_S_MAX: u64 = 5;
+
+/// What was found.
+enum Finding {
+    Fine(String),
+    /// It works, but.
+    Odd(String, String),
+    /// It does not work; the second text says how to mend it.
+    Wrong(String, String),
+}
+use Finding::{Fine, Odd, Wrong};
+
+/// Prints every finding; fails if something is wrong.
+pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
+    let settings = Settings::read(&doctor.given)?;
+    println!("settings: fine");
+    let mut wrong = 0;
+    let running = running(&settings.data);
+    let findings = [
+        ("docker", docker(&settings).await),
+        ("git", git()),
+        ("data", data(&settings.data)),
+        ("disk", disk(&settings.data)),
+        ("server", server(&settings.data, running)),
+        ("edge port", ports("edge-listen", &settings.edge_listen, running)),
+        ("ssh port", ports("ssh-listen", &settings.ssh_listen, running)),
+        ("http port", ports("http-listen", &settings.http_listen, running)),
+        ("redis", redis(&settings).await),
+        ("clock", clock()),
+    ];
+    for (name, finding) in findings {
+        match finding {
+            Fine(what) => println!("{name}: fine, {what}"),
+            Odd(what, hint) => println!("{name}: {what}\n    hint: {hint}"),
+            Wrong(what, mend) => {
+                wrong += 1;
+                println!("{name}: WRONG, {what}\n    mend: {mend}");
+            }
+        }
+    }
+    match wrong {
+        0 => println!("Everything that func needs is there."),
+        n => println!("{n} of these must be mended."),
+    }
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The chain of an error in one line.
+fn chain(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
+}
+
+async fn docker(settings: &Settings) -> Finding {
+    let Ok(folder) = tempfile::tempdir() else {
+        return Wrong("no temporary folder".into(), "make /tmp writable".into());
+    };
+    let data = match DataDir::open(folder.path()) {
+        Ok(data) => data,
+        Err(e) => return Wrong(chain(e), "make /tmp writable".into()),
+    };
+    let config = func_runner::Config {
+        manifests: Manifests::new(data.clone()),
+        installation: "func-doctor".into(),
+        data,
+        socket: Some(settings.docker.clone()),
+        labels: vec![],
+    };
+    match timeout(ASK, Docker::new(config).version()).await {
+        Ok(Ok(version)) => Fine(format!("{version} at {}", settings.docker)),
+        Ok(Err(e)) => {
+            let mend = "install and start a Docker engine (apt-get install docker.io), be root or in the group docker, \
+                        or name another socket with --docker";
+            Wrong(chain(e), mend.into())
+        }
+        Err(_) => Wrong("the engine does not answer".into(), "restart it: systemctl restart docker".into()),
+    }
+}
+
+fn git() -> Finding {
+    match Command::new("git").arg("--version").output() {
+        Ok(out) if out.status.success() => Fine(String::from_utf8_lossy(&out.stdout).trim().to_owned()),
+        Ok(out) => Wrong(String::from_utf8_lossy(&out.stderr).trim().to_owned(), "reinstall git".into()),
+        Err(_) => Wrong("the program git is not there".into(), "apt-get install git".into()),
+    }
+}
+
+fn data(path: &Path) -> Finding {
+    let parent = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    match tempfile::Builder::new().prefix(".func-doctor-").tempfile_in(parent) {
+        Ok(_) if path.exists() => Fine(path.display().to_string()),
+        Ok(_) => Fine(format!("{} will be made", path.display())),
+        Err(e) => Wrong(
+            format!("{} cannot be written: {e}", parent.display()),
+            format!(
+                "chown {} to the user who runs func, or choose another folder with --data",
+                parent.display()
+            ),
+        ),
+    }
+}
+
+fn disk(path: &Path) -> Finding {
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(existing) {
+        Ok(stat) => {
+            let free = stat.f_bavail * stat.f_frsize;
+            let shown = format!("{:.1} GiB free at {}", free as f64 / (1 << 30) as f64, existing.display());
+            if free < DISK_BYTES_MIN {
+                return Odd(
+                    shown,
+                    "make room: docker system prune, and func rm for apps that are not needed".into(),
+                );
+            }
+            Fine(shown)
+        }
+        Err(e) => Wrong(format!("{}: {e}", existing.display()), "choose another folder with --data".into()),
+    }
+}
+
+fn running(data: &Path) -> bool {
+    ["builder", "cleaner"]
+        .iter()
+        .any(|s| std::os::unix::net::UnixStream::connect(data.join(format!("run/{s}.sock"))).is_ok())
+}
+
+fn server(data: &Path, running: bool) -> Finding {
+    match (running, ServerInfo::read(data)) {
+        (true, Some(info)) => Fine(format!("it runs, apps answer at {}", info.app_url("<app>"))),
+        (true, None) => Odd("it runs without a git host".into(), "start it: func serve githost".into()),
+        (false, _) => Odd("it does not run".into(), "start it: func serve all".into()),
+    }
+}
+
+fn ports(name: &str, addresses: &[SocketAddr], running: bool) -> Finding {
+    for address in addresses {
+        match TcpListener::bind(address) {
+            Err(_) if running => {}
+            Err(e) => {
+                let mend = format!(
+                    "stop what listens there (ss -ltnp | grep :{}), or choose another with --{name}",
+                    address.port()
+                );
+                return Wrong(format!("{address}: {e}"), mend);
+            }
+            Ok(_) => {}
+        }
+    }
+    Fine(addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+async fn redis(settings: &Settings) -> Finding {
+    let Some(url) = &settings.redis else { return Fine("not used, the ledger is in memory".into()) };
+    let mend = "start it, or correct --redis";
+    let ledger = match Redis::new(url, &settings.redis_prefix) {
+        Ok(ledger) => ledger,
+        Err(e) => return Wrong(chain(e), mend.into()),
+    };
+    match ledger.records().await {
+        Ok((_, redis_ms)) => {
+            let skew_s = (redis_ms / 1_000).abs_diff(now_s());
+            if skew_s > SKEW_S_MAX {
+                let what = format!("{url}, whose clock differs by {skew_s} s");
+                return Odd(what, "set both clocks by NTP: only shown times depend on it".into());
+            }
+            Fine(url.clone())
+        }
+        Err(LedgerError::Lost) => {
+            Odd(format!("{url}, which has to be restored"), "start the cleaner: it restores".into())
+        }
+        Err(e) => Wrong(chain(e), mend.into()),
+    }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
+}
+
+fn clock() -> Finding {
+    match now_s() {
+        now if now < EPOCH_MIN_S => Wrong("it is behind".into(), "set it: timedatectl set-ntp true".into()),
+        now => Fine(format!("{now} s since 1970")),
+    }
+}

@@ -1,0 +1,34 @@
+//! `func hook post-receive`: what git runs after a push.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use func_hooks::{HookError, PostReceive};
+use func_model::AppName;
+
+use crate::server_info::ServerInfo;
+
+/// Deploys what was pushed. The git host has put what it needs into the environment.
+pub async fn post_receive() -> anyhow::Result<ExitCode> {
+    let variable = |name: &str| {
+        std::env::var(name)
+            .with_context(|| format!("{name} is not set: this is for the git host of func to call"))
+    };
+    let app: AppName = variable("FUNC_APP")?.parse()?;
+    let root = PathBuf::from(variable("FUNC_DATA")?);
+    let branch = ServerInfo::read(&root).map_or_else(|| "main".to_owned(), |info| info.branch);
+    let env = PostReceive {
+        app,
+        builder: root.join("run/builder.sock"),
+        branch,
+        verdict: std::env::var_os("FUNC_VERDICT").map(PathBuf::from),
+    };
+    let input = tokio::io::BufReader::new(tokio::io::stdin());
+    match func_hooks::post_receive(input, std::io::stdout(), env).await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // Nobody is there to be told.
+        Err(HookError::Output(_)) => Ok(ExitCode::FAILURE),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,100 @@
+//! `func serve`: binds the doors, makes what the services share, runs them, and ends them in order.
+
+mod doors;
+mod guide;
+mod logs;
+mod parts;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use func_store::{DataDir, Token};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::cli::{Role, Serve};
+use crate::settings::Settings;
+use doors::Doors;
+use parts::Parts;
+
+/// The name of the link in the hooks' folder, by which this program knows that git calls it.
+pub const POST_RECEIVE: &str = "post-receive";
+
+impl Role {
+    /// Whether this process runs the git host, and so on: `all` is every one.
+    pub fn is(self, part: Self) -> bool {
+        self == Self::All || self == part
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; a second signal ends it at once.
+///
+/// # Errors
+/// For a wrong setting, a port in use, or a service that ends though nobody asked it to.
+pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+    let (role, settings) = (serve.role, Settings::read(&serve.given)?);
+    if role != Role::All && role != Role::Githost && settings.redis.is_none() {
+        bail!(
+            "the setting `redis` is \"memory\"; services that run apart share a Redis: --redis redis://host:port"
+        );
+    }
+    logs::init(&settings)?;
+    let doors = Doors::bind(&settings, role)?;
+    let data = DataDir::open(&settings.data)
+        .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
+    let info = doors.info(&settings)?;
+    let mut token = None;
+    if role.is(Role::Githost) {
+        info.write(&data)?;
+        token = new_token(&data, &settings)?;
+    }
+    let parts = Arc::new(Parts::make(&settings, role, data.clone()).await?);
+    let mut running = parts::Running::start(&parts, doors, &info, role)?;
+    let ready = async {
+        parts.ready().await;
+        match serve.guide {
+            true => guide::print(&info, token.as_deref(), &data, &settings),
+            false => info!("func is ready"),
+        }
+        std::future::pending::<()>().await
+    };
+    let ended = tokio::select! {
+        ended = running.first_ended() => Some(ended),
+        () = ready => None,
+        signalled = signalled() => { signalled?; None }
+    };
+    let forced = signalled();
+    tokio::select! {
+        () = running.stop() => {}
+        _ = forced => info!("asked twice: leaving at once"),
+    }
+    match ended {
+        None => Ok(ExitCode::SUCCESS),
+        Some(Err(e)) => Err(e),
+        Some(Ok(name)) => {
+            error!("the {name} ended, though nobody asked it to");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Makes the token of a new installation and tells it: the only time that it is seen.
+fn new_token(data: &DataDir, settings: &Settings) -> anyhow::Result<Option<String>> {
+    if settings.http_listen.is_empty() || Token::stored(data)?.is_some() {
+        return Ok(None);
+    }
+    let (_, text) = Token::make(data).context("make the token")?;
+    info!("the token for git over HTTP, shown only now: {text}");
+    Ok(Some(text))
+}
+
+async fn signalled() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: leaving"),
+        _ = interrupt.recv() => info!("SIGINT: leaving"),
+    }
+    Ok(())
+}

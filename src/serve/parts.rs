@@ -1,0 +1,252 @@
+//! The parts: what the services share, each handed the power it needs, and the services themselves, as they run.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
+use func_runner::{Config as DockerConfig, Docker, Look, Make, Start, Stop};
+use func_store::{DataDir, Manifests};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::POST_RECEIVE;
+use super::doors::Doors;
+use crate::cli::Role;
+use crate::server_info::ServerInfo;
+use crate::settings::Settings;
+
+/// How often it is looked whether everything is ready.
+const READY_AGAIN: Duration = Duration::from_millis(20);
+
+/// The ledger's powers over one ledger.
+#[derive(Clone)]
+struct Ledger {
+    enter: Arc<dyn Enter>,
+    watch: Arc<dyn Watch>,
+    promote: Arc<dyn Promote>,
+    cool: Arc<dyn Cool>,
+}
+
+impl Ledger {
+    fn of<L: Enter + Watch + Promote + Cool + 'static>(ledger: Arc<L>) -> Self {
+        Self { enter: ledger.clone(), watch: ledger.clone(), promote: ledger.clone(), cool: ledger }
+    }
+}
+
+/// What the services share.
+pub(super) struct Parts {
+    data: DataDir,
+    manifests: Manifests,
+    settings: Settings,
+    role: Role,
+    ledger: Ledger,
+    docker: Docker,
+}
+
+impl Parts {
+    /// Makes them, and asks the engine whether it is there, where a service needs it.
+    pub(super) async fn make(settings: &Settings, role: Role, data: DataDir) -> anyhow::Result<Self> {
+        let ledger = match &settings.redis {
+            None => Ledger::of(Arc::new(Memory::new())),
+            Some(url) => {
+                let redis = Redis::new(url, &settings.redis_prefix);
+                Ledger::of(Arc::new(redis.with_context(|| format!("use the Redis {url} (setting `redis`)"))?))
+            }
+        };
+        let manifests = Manifests::new(data.clone());
+        let docker = Docker::new(DockerConfig {
+            data: data.clone(),
+            manifests: manifests.clone(),
+            installation: data.installation(),
+            socket: Some(settings.docker.clone()),
+            labels: Vec::new(),
+        });
+        if role != Role::Githost {
+            docker.prepare().await.with_context(|| {
+                format!(
+                    "use the Docker engine at {} (setting `docker`); func doctor says more",
+                    settings.docker
+                )
+            })?;
+        }
+        Ok(Self { data, manifests, settings: settings.clone(), role, ledger, docker })
+    }
+
+    /// Waits until the services answer: their sockets are there, and the ledger knows what runs.
+    pub(super) async fn ready(&self) {
+        let sockets = [(Role::Builder, "builder"), (Role::Cleaner, "cleaner")];
+        let expected: Vec<PathBuf> = sockets
+            .iter()
+            .filter(|(role, _)| self.role.is(*role))
+            .map(|(_, name)| self.data.socket(name))
+            .collect();
+        while !expected.iter().all(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok()) {
+            tokio::time::sleep(READY_AGAIN).await;
+        }
+        while self.role != Role::Githost && self.ledger.watch.routes().await.is_err() {
+            tokio::time::sleep(READY_AGAIN).await;
+        }
+    }
+
+    fn githost(&self, doors: &mut Doors) -> anyhow::Result<func_githost::Config> {
+        let own = if self.settings.own_keys { own_keys() } else { Vec::new() };
+        Ok(func_githost::Config {
+            data: self.data.clone(),
+            ssh: std::mem::take(&mut doors.ssh),
+            http: std::mem::take(&mut doors.http),
+            hooks: hooks(&self.data)?,
+            extra_keys: own,
+            push_bytes_max: self.settings.push_bytes_max,
+            search_path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+            drain: Duration::from_millis(self.settings.drain_ms),
+        })
+    }
+
+    fn builder(&self, info: &ServerInfo) -> func_builder::Config {
+        func_builder::Config {
+            data: self.data.clone(),
+            manifests: self.manifests.clone(),
+            make: Arc::new(self.docker.clone()) as Arc<dyn Make>,
+            start: Arc::new(self.docker.clone()) as Arc<dyn Start>,
+            enter: self.ledger.enter.clone(),
+            promote: self.ledger.promote.clone(),
+            socket: self.data.socket("builder"),
+            domain: self.settings.domain.clone(),
+            url: info.url.clone(),
+            branch: self.settings.branch.clone(),
+            build_ms: self.settings.build_ms,
+            idle_ms: self.settings.idle_ms,
+        }
+    }
+
+    fn edge(&self, doors: &mut Doors) -> func_edge::Config {
+        func_edge::Config {
+            listeners: std::mem::take(&mut doors.edge),
+            domain: self.settings.domain.clone(),
+            holder: format!("edge-{:016x}", unique()),
+            enter: self.ledger.enter.clone(),
+            watch: self.ledger.watch.clone(),
+            start: Arc::new(self.docker.clone()),
+            trusted_proxies: self.settings.trusted_proxies.clone(),
+            drain: Duration::from_millis(self.settings.drain_ms),
+        }
+    }
+
+    fn cleaner(&self) -> func_cleaner::Config {
+        func_cleaner::Config {
+            data: self.data.clone(),
+            manifests: self.manifests.clone(),
+            watch: self.ledger.watch.clone(),
+            promote: self.ledger.promote.clone(),
+            cool: self.ledger.cool.clone(),
+            stop: Arc::new(self.docker.clone()) as Arc<dyn Stop>,
+            look: Arc::new(self.docker.clone()) as Arc<dyn Look>,
+            idle_ms: self.settings.idle_ms,
+        }
+    }
+}
+
+/// A number that no other process of this machine has at any time: the standard library's hash seeds are random.
+fn unique() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(std::process::id())
+}
+
+/// The public keys of the user who runs func.
+pub(super) fn own_keys() -> Vec<PathBuf> {
+    let Some(home) = std::env::home_dir() else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(home.join(".ssh")) else { return Vec::new() };
+    let files = entries.filter_map(Result::ok).map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|e| e == "pub")).collect()
+}
+
+/// Makes the folder for `core.hooksPath`: links to this program, by the names of the hooks.
+fn hooks(data: &DataDir) -> anyhow::Result<PathBuf> {
+    let folder = data.run("hooks");
+    let program = std::env::current_exe().context("find this program's file")?;
+    let (link, new) = (folder.join(POST_RECEIVE), folder.join(format!(".{POST_RECEIVE}.new")));
+    let make = || {
+        std::fs::create_dir_all(&folder)?;
+        let _ = std::fs::remove_file(&new);
+        symlink(&program, &new)?;
+        std::fs::rename(&new, &link)
+    };
+    make().with_context(|| format!("make the hooks in {}", folder.display()))?;
+    Ok(folder)
+}
+
+type Ended = (&'static str, anyhow::Result<()>);
+
+/// The services as they run.
+pub(super) struct Running {
+    /// In the order in which they are stopped: who brings work first, who clears up last.
+    groups: Vec<(CancellationToken, JoinSet<Ended>)>,
+}
+
+impl Running {
+    /// Starts the services of `role`.
+    pub(super) fn start(
+        parts: &Arc<Parts>,
+        doors: Doors,
+        info: &ServerInfo,
+        role: Role,
+    ) -> anyhow::Result<Self> {
+        let mut doors = doors;
+        let (mut front, mut middle, mut back) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (no_more, no_builds, no_stops) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        if role.is(Role::Githost) {
+            let (config, shutdown) = (parts.githost(&mut doors)?, no_more.clone());
+            front.spawn(async move { ("git host", func_githost::run(config, shutdown).await) });
+        }
+        if role.is(Role::Edge) {
+            let (config, shutdown) = (parts.edge(&mut doors), no_more.clone());
+            front.spawn(async move { ("edge", func_edge::run(config, shutdown).await) });
+        }
+        if role.is(Role::Builder) {
+            let (config, shutdown) = (parts.builder(info), no_builds.clone());
+            middle.spawn(async move { ("builder", func_builder::run(config, shutdown).await) });
+        }
+        if role.is(Role::Cleaner) {
+            let (config, shutdown) = (parts.cleaner(), no_stops.clone());
+            back.spawn(async move { ("cleaner", func_cleaner::run(config, shutdown).await) });
+        }
+        Ok(Self { groups: vec![(no_more, front), (no_builds, middle), (no_stops, back)] })
+    }
+
+    /// Waits for the first service that ends by itself, and says which.
+    ///
+    /// # Errors
+    /// The error it ended with.
+    pub(super) async fn first_ended(&mut self) -> anyhow::Result<&'static str> {
+        let ends = self.groups.iter_mut().map(|(_, group)| Box::pin(next(group)));
+        let (ended, ..) = futures_util::future::select_all(ends).await;
+        let (name, result) = ended?;
+        result.map(|()| name).with_context(|| format!("the {name} ended"))
+    }
+
+    /// Stops them, each group when the one before it has ended.
+    pub(super) async fn stop(mut self) {
+        for (shutdown, group) in &mut self.groups {
+            shutdown.cancel();
+            while let Some(ended) = group.join_next().await {
+                match ended {
+                    Ok((name, Ok(()))) => info!("the {name} has ended"),
+                    Ok((name, Err(e))) => error!("the {name} ended: {e:#}"),
+                    Err(e) => error!("a service ended: {e}"),
+                }
+            }
+        }
+    }
+}
+
+async fn next(group: &mut JoinSet<Ended>) -> anyhow::Result<Ended> {
+    match group.join_next().await {
+        Some(ended) => ended.context("run a service"),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,84 @@
+//! Settings: one table says what there is; flags, environment and file are read by it, in that order.
+
+mod given;
+mod kinds;
+mod table;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use func_model::HostName;
+
+pub use given::Given;
+pub use kinds::{LogFormat, SettingError};
+#[cfg(test)]
+pub use table::readme_rows;
+
+/// The data folder unless it is said otherwise.
+pub const DATA: &str = "/var/func";
+
+/// Every setting, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub data: PathBuf,
+    pub domain: HostName,
+    pub edge_listen: Vec<SocketAddr>,
+    pub ssh_listen: Vec<SocketAddr>,
+    pub http_listen: Vec<SocketAddr>,
+    /// `None`: the ledger in memory.
+    pub redis: Option<String>,
+    pub redis_prefix: String,
+    pub docker: String,
+    pub branch: String,
+    pub url: Option<String>,
+    pub idle_ms: u64,
+    pub build_ms: u64,
+    pub push_bytes_max: u64,
+    pub drain_ms: u64,
+    pub trusted_proxies: Vec<IpAddr>,
+    pub own_keys: bool,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// Reads and checks every setting.
+    ///
+    /// # Errors
+    /// [`SettingError`], for the first that is wrong: its name, its value, where it comes from, and what is allowed.
+    pub fn read(given: &Given) -> Result<Self, SettingError> {
+        let given = given.with_file()?;
+        Ok(Self {
+            data: given.value("data").text.clone().into(),
+            domain: given.value("domain").host()?,
+            edge_listen: given.value("edge-listen").addresses()?,
+            ssh_listen: given.value("ssh-listen").addresses()?,
+            http_listen: given.value("http-listen").addresses()?,
+            redis: given.value("redis").redis()?,
+            redis_prefix: given.value("redis-prefix").short_text()?,
+            docker: given.value("docker").docker()?,
+            branch: given.value("branch").branch()?,
+            url: given.value("url").url()?,
+            idle_ms: given
+                .value("idle")
+                .duration_ms(func_model::limits::IDLE_MS_MIN, func_model::limits::IDLE_MS_MAX)?,
+            build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
+            push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
+            drain_ms: given.value("drain").duration_ms(0, 24 * 3_600_000)?,
+            trusted_proxies: given.value("trusted-proxies").ips()?,
+            own_keys: given.value("own-keys").yes_or_no()?,
+            log: given.value("log").short_text()?,
+            log_format: given.value("log-format").log_format()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_has_every_setting_as_it_is() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
+        let rows: Vec<&str> = readme.lines().filter(|line| line.contains("| `FUNC_")).collect();
+        assert_eq!(rows, super::readme_rows());
+    }
+}

@@ -1,0 +1,161 @@
+//! The kinds of values: what each may be, and the error that says so.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use func_model::HostName;
+use func_model::config::{duration_ms, size_bytes};
+use thiserror::Error;
+
+use super::given::{Source, Value};
+use super::table::SETTINGS;
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, Error)]
+pub enum SettingError {
+    #[error("the setting `{name}` is \"{text}\" (from {source_name}); allowed is {allowed}", source_name = .from)]
+    Value { name: &'static str, text: String, from: Source, allowed: String },
+    #[error("{} cannot be read: {said}", .path.display())]
+    File { path: PathBuf, said: String },
+    #[error("{}: there is no setting `{key}`{}", .path.display(), Nearest(.key))]
+    Unknown { path: PathBuf, key: String },
+}
+
+/// Says which setting may have been meant.
+struct Nearest<'a>(&'a str);
+
+impl fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let near = |name: &&str| strsim::damerau_levenshtein(self.0, name);
+        match SETTINGS.iter().map(|s| s.name).min_by_key(near) {
+            Some(name) if near(&name) <= 3 => write!(f, ": did you mean `{name}`?"),
+            Some(_) | None => f.write_str(": see `func serve --help`"),
+        }
+    }
+}
+
+impl Value {
+    fn wrong(&self, allowed: impl Into<String>) -> SettingError {
+        let text = self.text.chars().take(200).collect();
+        SettingError::Value { name: self.name, text, from: self.source.clone(), allowed: allowed.into() }
+    }
+
+    fn list<T: FromStr>(&self, allowed: &str) -> Result<Vec<T>, SettingError> {
+        let items = self.text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(|item| item.parse().map_err(|_| self.wrong(allowed))).collect()
+    }
+
+    pub(super) fn host(&self) -> Result<HostName, SettingError> {
+        self.text.parse().map_err(|_| self.wrong("a host name, like apps.example.org"))
+    }
+
+    pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, SettingError> {
+        if self.text.trim() == "off" && self.name != "edge-listen" {
+            return Ok(Vec::new());
+        }
+        let allowed =
+            "an address with its port, like 127.0.0.1:8080 or [::1]:8080, or several, separated by commas";
+        let addresses = self.list(allowed)?;
+        if addresses.is_empty() { Err(self.wrong(allowed)) } else { Ok(addresses) }
+    }
+
+    pub(super) fn ips(&self) -> Result<Vec<IpAddr>, SettingError> {
+        self.list("addresses without ports, like 127.0.0.1, separated by commas")
+    }
+
+    pub(super) fn redis(&self) -> Result<Option<String>, SettingError> {
+        let text = self.text.trim();
+        if text == "memory" {
+            return Ok(None);
+        }
+        let known = ["redis://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme));
+        if known {
+            Ok(Some(text.to_owned()))
+        } else {
+            Err(self.wrong("redis://host:port, redis+unix:///path, or memory"))
+        }
+    }
+
+    pub(super) fn docker(&self) -> Result<String, SettingError> {
+        let text = self.text.trim();
+        let known =
+            text.starts_with('/') || ["unix:///", "tcp://", "http://"].iter().any(|s| text.starts_with(s));
+        if known {
+            Ok(text.to_owned())
+        } else {
+            Err(self.wrong("an absolute path, unix:///path, or tcp://host:port"))
+        }
+    }
+
+    pub(super) fn branch(&self) -> Result<String, SettingError> {
+        match git2::Reference::is_valid_name(&format!("refs/heads/{}", self.text)) {
+            true => Ok(self.text.clone()),
+            false => Err(self.wrong("the name of a branch, like main")),
+        }
+    }
+
+    pub(super) fn url(&self) -> Result<Option<String>, SettingError> {
+        let text = self.text.trim();
+        match text {
+            "" => Ok(None),
+            _ if text.starts_with("http") && text.contains("{host}") => Ok(Some(text.to_owned())),
+            _ => Err(self.wrong("a pattern with {host} in it, like https://{host}")),
+        }
+    }
+
+    pub(super) fn short_text(&self) -> Result<String, SettingError> {
+        match self.text.len() {
+            1..=1_000 => Ok(self.text.clone()),
+            _ => Err(self.wrong("a text of 1 to 1000 bytes")),
+        }
+    }
+
+    pub(super) fn duration_ms(&self, min_ms: u64, max_ms: u64) -> Result<u64, SettingError> {
+        let shown = |ms: u64| {
+            if ms % 3_600_000 == 0 && ms > 0 {
+                format!("{}h", ms / 3_600_000)
+            } else {
+                format!("{}s", ms / 1_000)
+            }
+        };
+        match duration_ms(&self.text) {
+            Some(ms) if (min_ms..=max_ms).contains(&ms) => Ok(ms),
+            Some(_) | None => {
+                let (min, max) = (shown(min_ms), shown(max_ms));
+                Err(self.wrong(format!("a time from {min} to {max}, like 90s, 5m or 2h")))
+            }
+        }
+    }
+
+    pub(super) fn size_bytes(&self, min: u64) -> Result<u64, SettingError> {
+        match size_bytes(&self.text) {
+            Some(bytes) if bytes >= min => Ok(bytes),
+            Some(_) | None => Err(self.wrong(format!("a size of at least {} bytes, like 512M or 8G", min))),
+        }
+    }
+
+    pub(super) fn yes_or_no(&self) -> Result<bool, SettingError> {
+        match self.text.trim() {
+            "yes" | "true" | "1" => Ok(true),
+            "no" | "false" | "0" => Ok(false),
+            _ => Err(self.wrong("yes or no")),
+        }
+    }
+
+    pub(super) fn log_format(&self) -> Result<LogFormat, SettingError> {
+        match self.text.trim() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(self.wrong("text or json")),
+        }
+    }
+}

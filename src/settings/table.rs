@@ -1,0 +1,73 @@
+//! The table of settings.
+
+/// One setting. Its flag is `--<name>`, its variable `FUNC_<NAME>`, its key in func-server.toml `<name>`.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub name: &'static str,
+    pub default: &'static str,
+    /// What it is for, in one sentence without a full stop.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// Gives the name of its variable, `FUNC_EDGE_LISTEN`.
+    pub fn variable(&self) -> String {
+        format!("FUNC_{}", self.name.replace('-', "_").to_uppercase())
+    }
+}
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { name, default, help }
+}
+
+/// Every setting.
+pub const SETTINGS: &[Setting] = &[
+    setting("data", super::DATA, "the folder for repositories, manifests, keys and logs"),
+    setting("domain", "localhost", "apps answer at `<app>.<domain>`"),
+    setting(
+        "edge-listen",
+        "127.0.0.1:8080",
+        "where requests come in: addresses with ports, separated by commas",
+    ),
+    setting("ssh-listen", "127.0.0.1:7022", "where git comes in over SSH; `off` for nowhere"),
+    setting("http-listen", "127.0.0.1:7080", "where git comes in over HTTP; `off` for nowhere"),
+    setting(
+        "redis",
+        "memory",
+        "the ledger: `redis://host:port`, `redis+unix:///path`, or `memory` for `serve all`",
+    ),
+    setting("redis-prefix", "func:", "what the names of func's keys in Redis begin with"),
+    setting("docker", "/var/run/docker.sock", "the Docker engine: a socket's path, or `tcp://host:port`"),
+    setting("branch", "main", "the branch whose pushes are deployed"),
+    setting(
+        "url",
+        "",
+        "how an app's URL is printed, with `{host}` in it; by default http and the edge's port",
+    ),
+    setting(
+        "idle",
+        "60s",
+        "how long an app may be unused before it is stopped, from 5s to 24h; func.toml may say otherwise",
+    ),
+    setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
+    setting("push-size", "8G", "the largest push, from 1M"),
+    setting("drain", "30s", "how long requests in flight may take when func is stopped, up to 24h"),
+    setting("trusted-proxies", "", "addresses of proxies in front, whose X-Forwarded headers are believed"),
+    setting("own-keys", "no", "let in the public keys in ~/.ssh of the user who runs func: `yes` or `no`"),
+    setting(
+        "log",
+        "info",
+        "what is logged: `error`, `warn`, `info`, `debug`, or a filter like `func_edge=debug`",
+    ),
+    setting("log-format", "text", "`text` or `json`"),
+];
+
+/// The rows of the table in the README.
+#[cfg(test)]
+pub fn readme_rows() -> Vec<String> {
+    let row = |s: &Setting| {
+        let default = if s.default.is_empty() { String::new() } else { format!("`{}`", s.default) };
+        format!("| `{}` | `{}` | {} | {} |", s.name, s.variable(), default, s.help)
+    };
+    SETTINGS.iter().map(row).collect()
+}

@@ -1,0 +1,143 @@
+//! The compose deployment: five containers on one image, a data folder of the test's own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::client::Repo;
+use crate::world::{World, docker, until};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// func as containers. The program is the one that these tests were built with.
+struct Compose {
+    folder: tempfile::TempDir,
+    project: String,
+    /// Holds keys and the client's side; its own server is stopped.
+    world: World,
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
+}
+
+impl Compose {
+    fn up() -> Self {
+        let mut world = World::with(&[]);
+        world.stop();
+        let folder = tempfile::Builder::new().prefix("func-image-").tempdir().expect("a temporary folder");
+        let (func, dockerfile) = (env!("CARGO_BIN_EXE_func"), root().join("docker/Dockerfile"));
+        let strip = Command::new("strip").arg("-o").arg(folder.path().join("func")).arg(func).status();
+        assert!(strip.expect("strip runs").success());
+        std::fs::copy(dockerfile, folder.path().join("Dockerfile")).expect("copied");
+        let project = world.installation.clone();
+        let image = format!("{project}/itself:test");
+        docker(&["build", "-q", "-t", &image, folder.path().to_str().expect("a path")]);
+        let env = [
+            ("FUNC_DATA", world.data().display().to_string()),
+            ("FUNC_IMAGE", image),
+            ("FUNC_EDGE_LISTEN", format!("127.0.0.1:{}", free_port())),
+            ("FUNC_SSH_LISTEN", format!("127.0.0.1:{}", free_port())),
+            ("FUNC_HTTP_LISTEN", format!("127.0.0.1:{}", free_port())),
+            ("FUNC_IDLE", "5s".to_owned()),
+            ("FUNC_LOG", "debug".to_owned()),
+        ];
+        let env: String = env.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        std::fs::write(folder.path().join("env"), env).expect("written");
+        let compose = Self { folder, project, world };
+        compose.run(&["up", "-d"]);
+        compose
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let out = Command::new("docker-compose")
+            .args(["-f"])
+            .arg(root().join("docker/compose.yaml"))
+            .arg("--env-file")
+            .arg(self.folder.path().join("env"))
+            .args(["-p", &self.project])
+            .args(args)
+            .output()
+            .expect("docker-compose runs");
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "docker-compose {args:?}: {text}");
+        text
+    }
+
+    fn states(&self) -> Vec<String> {
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let format = "{{.Label \"com.docker.compose.service\"}} {{.Status}}";
+        docker(&["ps", "--filter", &filter, "--format", format]).lines().map(str::to_owned).collect()
+    }
+
+    fn healthy(&self) {
+        until("all five are healthy", || {
+            let states = self.states();
+            states.len() == 5 && states.iter().all(|s| s.contains("(healthy)"))
+        });
+    }
+}
+
+impl Drop for Compose {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}\n{}", self.states().join("\n"), self.run(&["logs", "--tail", "60"]));
+        }
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let ids = docker(&["ps", "-aq", "--filter", &filter]);
+        for id in ids.lines() {
+            let _ = Command::new("docker").args(["rm", "-fv", id]).output();
+        }
+    }
+}
+
+#[test]
+fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() {
+    let compose = Compose::up();
+    compose.healthy();
+    let world = &compose.world;
+    assert!(compose.run(&["logs", "githost"]).contains("shown only now"), "the token is in the log");
+    // The stopped server of the world made the token of this folder: a new one, as an owner would make it.
+    let out = world.func(&["token"]);
+    let token = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    let app = Repo::app(world, "one");
+    let said = app.push(&world.ssh_url("shop")).succeeded();
+    assert!(said.contains("shop-v1 is live"), "{said}");
+    let site = Repo::site(world, "a site");
+    site.push(&world.http_url_with("blog", &token)).succeeded();
+    assert_eq!(world.get("shop.localhost", "/"), (200, "hello one".into()));
+    assert_eq!(world.get("blog.localhost", "/"), (200, "a site".into()));
+    app.write("version", "two");
+    app.commit("the second");
+    app.push(&world.ssh_url("shop")).succeeded();
+    until("the new release answers", || world.get("shop.localhost", "/") == (200, "hello two".into()));
+    app.write("behave", "exit");
+    app.commit("broken");
+    let said = app.push(&world.ssh_url("shop")).failed();
+    assert!(said.contains("the database is not there") && said.contains("v2 stays live"), "{said}");
+    until("both sleep", || world.containers().is_empty());
+    assert_eq!(world.get("shop.localhost", "/"), (200, "hello two".into()));
+    // Redis comes back empty: what is warm answers, and what sleeps is woken as soon as the cleaner has restored it.
+    compose.run(&["restart", "redis"]);
+    assert_eq!(world.get("shop.localhost", "/"), (200, "hello two".into()));
+    until("the ledger is restored", || world.get("blog.localhost", "/") == (200, "a site".into()));
+    compose.run(&["restart", "edge", "githost", "builder", "cleaner"]);
+    until("it answers again", || world.get("shop.localhost", "/") == (200, "hello two".into()));
+    let apps = String::from_utf8_lossy(&world.func(&["apps"]).stdout).into_owned();
+    assert!(apps.contains("shop") && apps.contains("blog"), "{apps}");
+}
+
+#[test]
+fn githost_and_redis_have_no_docker_socket() {
+    let text = std::fs::read_to_string(root().join("docker/compose.yaml")).expect("the file");
+    let part = |name: &str, next: &str| {
+        let rest = text.split_once(&format!("\n  {name}:\n")).expect("a service").1;
+        rest.split_once(&format!("\n  {next}:\n")).expect("the next service").0.to_owned()
+    };
+    assert!(part("builder", "edge").contains("docker.sock"), "the check can fail");
+    assert!(!part("githost", "builder").contains("docker.sock"));
+    assert!(!part("redis", "githost").contains("docker.sock"));
+}

@@ -1,0 +1,14 @@
+//! func from outside: the real git, the real Docker Engine, the real curl, against `func serve all`.
+
+mod bad_input;
+mod big;
+mod bodies;
+mod client;
+mod commands;
+mod compose;
+mod deploys;
+mod isolation;
+mod quick_start;
+mod restarts;
+mod waking;
+mod world;

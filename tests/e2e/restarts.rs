@@ -1,0 +1,110 @@
+//! func itself is stopped, killed and started again.
+
+use std::time::Duration;
+
+use crate::client::Repo;
+use crate::world::{World, docker, until};
+
+#[test]
+fn apps_live_on_when_func_is_restarted_and_when_it_is_killed() {
+    let mut world = World::new();
+    Repo::app(&world, "one").push(&world.ssh_url("shop")).succeeded();
+    let (_, first) = world.get("shop.localhost", "/start");
+    world.stop();
+    world.start();
+    assert_eq!(world.get("shop.localhost", "/start"), (200, first.clone()), "its instance was adopted");
+    world.kill();
+    world.start();
+    assert_eq!(world.get("shop.localhost", "/start"), (200, first), "its instance was adopted");
+}
+
+#[test]
+fn what_ran_while_func_was_away_is_still_stopped_when_idle() {
+    let mut world = World::with(&[("idle", "5s")]);
+    Repo::app(&world, "one").push(&world.ssh_url("shop")).succeeded();
+    world.kill();
+    world.start();
+    until("it sleeps", || world.containers().is_empty());
+    assert_eq!(world.get("shop.localhost", "/"), (200, "hello one".into()));
+}
+
+#[test]
+fn a_push_whose_build_was_cut_off_is_built_at_the_next_start() {
+    let mut world = World::new();
+    let repo = Repo::app(&world, "one");
+    repo.write(
+        "Dockerfile",
+        "FROM busybox:stable\nRUN sleep 5\nCOPY testapp version behave /\nCMD [\"/testapp\"]\n",
+    );
+    repo.commit("a slow build");
+    let push = repo.push_in_background(&world.ssh_url("shop"));
+    until("the build runs", || {
+        world.log().contains("sleep 5") || world.data().join("logs/shop/build.log").exists()
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    world.kill();
+    assert!(!push.join().expect("git ran").ok, "the pusher is told");
+    world.start();
+    until("it is built and live", || world.get("shop.localhost", "/") == (200, "hello one".into()));
+}
+
+#[test]
+fn what_nobody_knows_is_removed_and_what_is_foreign_is_not() {
+    let mut world = World::new();
+    Repo::app(&world, "one").push(&world.ssh_url("shop")).succeeded();
+    world.kill();
+    let image = docker(&["inspect", "-f", "{{.Image}}", &format!("{}-shop-v1.1", world.installation)]);
+    let label = format!("func.installation={}", world.installation);
+    let stray = format!("{}-stray-v1.1", world.installation);
+    let foreign = format!("{}-foreign", world.installation);
+    docker(&[
+        "run",
+        "-d",
+        "--name",
+        &stray,
+        "-l",
+        &label,
+        "-l",
+        "func.instance=stray-v1.1",
+        "-e",
+        "PORT=80",
+        &image,
+    ]);
+    docker(&["run", "-d", "--name", &foreign, "-e", "PORT=80", &image]);
+    world.start();
+    until("the stray is removed", || !world.containers().contains(&stray));
+    assert_eq!(docker(&["inspect", "-f", "{{.State.Running}}", &foreign]), "true");
+    docker(&["rm", "-f", &foreign]);
+}
+
+#[test]
+fn old_releases_and_their_images_are_removed() {
+    let mut world = World::with(&[("idle", "5s")]);
+    let repo = Repo::site(&world, "0");
+    for n in 1..=7 {
+        repo.write("index.html", &n.to_string());
+        repo.commit("next");
+        repo.push(&world.ssh_url("blog")).succeeded();
+    }
+    // The plan is made at once when it starts.
+    world.stop();
+    world.start();
+    until("five are kept", || {
+        let tags = docker(&["images", "--format", "{{.Tag}}", &format!("{}/blog", world.installation)]);
+        let manifests = std::fs::read_dir(world.data().join("manifest/blog")).expect("a folder");
+        let manifests =
+            manifests.flatten().filter(|e| e.path().extension().is_some_and(|e| e == "json")).count();
+        tags.lines().count() == 5 && manifests == 5
+    });
+    assert_eq!(world.get("blog.localhost", "/"), (200, "7".into()));
+}
+
+#[test]
+fn a_second_func_on_the_same_folder_is_refused() {
+    let world = World::new();
+    let out =
+        world.func(&["serve", "all", "--edge-listen=127.0.0.1:0", "--ssh-listen=off", "--http-listen=off"]);
+    assert!(!out.status.success());
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("another") || said.contains("twice"), "{said}");
+}

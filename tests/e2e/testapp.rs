@@ -1,0 +1,164 @@
+//! The app that the end-to-end tests push. It listens on `$PORT` and does what it is asked by path and query.
+//!
+//! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Query, Request};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+
+type Asked = Query<BTreeMap<String, u64>>;
+
+fn number(asked: &Asked, name: &str) -> u64 {
+    asked.get(name).copied().unwrap_or(0)
+}
+
+fn main() {
+    match std::fs::read_to_string("/behave").unwrap_or_default().trim() {
+        "exit" => {
+            println!("the database is not there");
+            std::process::exit(3);
+        }
+        "silent" => loop {
+            std::thread::sleep(Duration::from_secs(3_600));
+        },
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(serve());
+}
+
+async fn serve() {
+    let port: u16 = std::env::var("PORT").expect("PORT is set").parse().expect("PORT is a port");
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await.expect("the port is free");
+    println!("listening on {port}");
+    let app = Router::new()
+        .route("/", get(|| async { format!("hello {}", version()) }))
+        .route("/env", get(|| async { format!("{:?}", std::env::vars().collect::<BTreeMap<_, _>>()) }))
+        .route("/headers", any(headers))
+        .route("/start", get(|| async { start_time() }))
+        .route("/upload", post(upload))
+        .route("/download", get(download))
+        .route(
+            "/duplex",
+            post(|request: Request| async { Body::from_stream(request.into_body().into_data_stream()) }),
+        )
+        .route("/sse", get(sse))
+        .route("/drip", get(drip))
+        .route("/slow", get(slow))
+        .route("/exit", any(|| async { std::process::exit(4) as () }))
+        .route("/ws", any(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) }))
+        .route("/connect", get(connect));
+    tokio::spawn(async {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a signal");
+        terminate.recv().await;
+        println!("asked to stop");
+        std::process::exit(0);
+    });
+    axum::serve(listener, app).await.expect("serving");
+}
+
+fn version() -> String {
+    std::fs::read_to_string("/version").unwrap_or_default().trim().to_owned()
+}
+
+/// Differs from one start to the next.
+fn start_time() -> String {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or_default().to_owned()
+}
+
+async fn headers(headers: HeaderMap) -> String {
+    let line = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
+        format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
+    };
+    headers.iter().map(line).collect()
+}
+
+async fn upload(request: Request) -> String {
+    let (mut hash, mut bytes) = (Sha256::new(), 0_u64);
+    let mut body = request.into_body().into_data_stream();
+    while let Some(chunk) = body.next().await {
+        let Ok(chunk) = chunk else { return "broken off".into() };
+        bytes += chunk.len() as u64;
+        hash.update(&chunk);
+    }
+    let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    format!("{bytes} {hex}")
+}
+
+/// `bytes` of zeros and counters; `ms` between chunks of 64 KiB.
+async fn download(asked: Asked) -> Response {
+    let (bytes, pause) = (number(&asked, "bytes"), Duration::from_millis(number(&asked, "ms")));
+    let chunks = stream::unfold(0_u64, move |sent| async move {
+        if sent >= bytes {
+            return None;
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let size = (bytes - sent).min(64 * 1024);
+        let chunk = Bytes::from(vec![(sent >> 16) as u8; size as usize]);
+        Some((Ok::<_, Infallible>(chunk), sent + size))
+    });
+    ([("content-length", bytes.to_string())], Body::from_stream(chunks)).into_response()
+}
+
+async fn sse(asked: Asked) -> Response {
+    let (count, pause) = (number(&asked, "n"), Duration::from_millis(number(&asked, "ms")));
+    let events = stream::unfold(0, move |n| async move {
+        if n >= count {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        Some((Ok::<_, Infallible>(format!("data: {n}\n\n")), n + 1))
+    });
+    ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+/// A body of known length, one byte at a time.
+async fn drip(asked: Asked) -> Response {
+    let (count, pause) = (number(&asked, "n"), Duration::from_millis(number(&asked, "ms")));
+    let bytes = stream::unfold(0, move |n| async move {
+        if n >= count {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        Some((Ok::<_, Infallible>("."), n + 1))
+    });
+    ([("content-length", count.to_string())], Body::from_stream(bytes)).into_response()
+}
+
+async fn slow(asked: Asked) -> &'static str {
+    tokio::time::sleep(Duration::from_millis(number(&asked, "ms"))).await;
+    "done"
+}
+
+async fn echo(mut socket: WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
+        if matches!(message, Message::Close(_)) || socket.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tries to reach `a.b.c.d` (as a number) at `port`, and tells what came of it.
+async fn connect(asked: Asked) -> String {
+    let ip = std::net::Ipv4Addr::from(number(&asked, "ip") as u32);
+    let target = (ip, number(&asked, "port") as u16);
+    match tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(target)).await {
+        Ok(Ok(_)) => "connected".into(),
+        Ok(Err(e)) => format!("refused: {e}"),
+        Err(_) => "no answer".into(),
+    }
+}

@@ -1,0 +1,255 @@
+//! A running func of a test's own: data in a temporary folder, ports chosen by the system, and nothing left behind.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+/// Where each world writes down what it is, for the sweep.
+const REGISTRY: &str = "/tmp/functest-e2e";
+/// How long anything may take before a test gives up; far more than it takes.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+pub struct World {
+    folder: tempfile::TempDir,
+    server: Option<Child>,
+    settings: Vec<(String, String)>,
+    pub installation: String,
+    pub token: String,
+}
+
+/// Waits until `done` says so.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < LIMIT, "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub fn docker(args: &[&str]) -> String {
+    let out = Command::new("docker")
+        .args(args)
+        .output()
+        .expect("the docker program; these tests need a Docker engine");
+    assert!(out.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).trim().to_owned()
+}
+
+/// Removes everything that an installation has on the engine.
+fn remove_all(installation: &str) {
+    let filter = format!("label=func.installation={installation}");
+    let each = |list: &[&str], remove: &[&str]| {
+        let out = Command::new("docker").args(list).output();
+        for id in String::from_utf8_lossy(&out.map(|o| o.stdout).unwrap_or_default()).lines() {
+            let _ = Command::new("docker").args(remove).arg(id).output();
+        }
+    };
+    each(&["ps", "-aq", "--filter", &filter], &["rm", "-fv"]);
+    each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
+    let tags = format!("{installation}/*");
+    each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
+    each(&["images", "-q", "--filter", &filter], &["rmi", "-f"]);
+}
+
+/// Removes what the worlds of dead test processes have left.
+fn sweep() {
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| {
+        docker(&["version", "--format", "{{.Server.Version}}"]);
+        std::fs::create_dir_all(REGISTRY).expect("a folder for the registry");
+        for entry in std::fs::read_dir(REGISTRY).expect("the registry").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some((pid, installation)) = name.split_once('+') else { continue };
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                remove_all(installation);
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    });
+}
+
+/// Writes an installation down before it makes anything.
+pub fn register(installation: &str) {
+    sweep();
+    let _ = std::fs::File::create(format!("{REGISTRY}/{}+{installation}", std::process::id()));
+}
+
+pub fn unregister(installation: &str) {
+    remove_all(installation);
+    let _ = std::fs::remove_file(format!("{REGISTRY}/{}+{installation}", std::process::id()));
+}
+
+impl World {
+    /// A func with the default settings but for the ports.
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// A func with these settings besides.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("func-e2e-").tempdir().expect("a temporary folder");
+        let data = func_store::DataDir::open(&folder.path().join("data")).expect("a data folder");
+        let installation = data.installation();
+        register(&installation);
+        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let mut world = Self { folder, server: None, settings, installation, token: String::new() };
+        world.make_key("id_ed25519", "ed25519");
+        let key = std::fs::read_to_string(world.path("id_ed25519.pub")).expect("the public key");
+        std::fs::write(world.data().join("keys/authorized_keys"), key).expect("written");
+        world.start();
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub fn make_key(&self, file: &str, kind: &str) {
+        let file = self.path(file);
+        let out = Command::new("ssh-keygen").args(["-q", "-N", "", "-t", kind, "-f"]).arg(&file).output();
+        assert!(out.expect("ssh-keygen runs").status.success());
+    }
+
+    /// Starts the server and waits until it says that it is ready.
+    pub fn start(&mut self) {
+        let log =
+            std::fs::File::options().append(true).create(true).open(self.path("server.log")).expect("a log");
+        let before = log.metadata().expect("its size").len() as usize;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_func"));
+        command
+            .args(["serve", "all", "--edge-listen", "127.0.0.1:0", "--log", "debug", "--data"])
+            .arg(self.data());
+        command.args(["--ssh-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        for (name, value) in &self.settings {
+            command.arg(format!("--{name}={value}"));
+        }
+        for name in std::env::vars().map(|(n, _)| n).filter(|n| n.starts_with("FUNC_")) {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        self.server = Some(command.spawn().expect("func starts"));
+        until("func is ready", || {
+            let server = self.server.as_mut().expect("it was started");
+            assert!(server.try_wait().expect("its state").is_none(), "func ended:\n{}", self.log());
+            self.log()[before.min(self.log().len())..].contains("func is ready")
+        });
+        if let Some(at) = self.log().find("shown only now: ") {
+            self.token = self.log()[at + 16..].split_whitespace().next().expect("the token").to_owned();
+        }
+    }
+
+    /// Ends the server as `systemctl stop` would.
+    pub fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let _ = Command::new("kill").arg(server.id().to_string()).output();
+        let began = Instant::now();
+        while server.try_wait().ok().flatten().is_none() {
+            if began.elapsed() > Duration::from_secs(60) {
+                let _ = server.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the server without a warning.
+    pub fn kill(&mut self) {
+        let mut server = self.server.take().expect("it runs");
+        server.kill().expect("it is ours");
+        server.wait().expect("it has ended");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().expect("it runs").id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    fn info(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.data().join("run/server.json")).expect("the server wrote it");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    pub fn edge(&self) -> SocketAddr {
+        let url = self.info()["url"].as_str().expect("a url").to_owned();
+        let port: u16 = url.rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port");
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    pub fn ssh_url(&self, app: &str) -> String {
+        format!("{}/{app}.git", self.info()["ssh"].as_str().expect("a url"))
+    }
+
+    pub fn http_url(&self, app: &str) -> String {
+        self.http_url_with(app, &self.token)
+    }
+
+    pub fn http_url_with(&self, app: &str, token: &str) -> String {
+        let http = self.info()["http"].as_str().expect("a url").replace("http://", "");
+        format!("http://func:{token}@{http}/{app}.git")
+    }
+
+    /// Runs a command of func's.
+    pub fn func(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_func"));
+        command.args(args).env("FUNC_DATA", self.data()).stdin(Stdio::null());
+        command.output().expect("func runs")
+    }
+
+    /// The names of this installation's running containers.
+    pub fn containers(&self) -> Vec<String> {
+        let filter = format!("label=func.installation={}", self.installation);
+        docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+    }
+
+    pub fn get(&self, host: &str, path: &str) -> (u16, String) {
+        self.curl(host, path, &[])
+    }
+
+    /// Asks with the real curl; gives status and body.
+    pub fn curl(&self, host: &str, path: &str, args: &[&str]) -> (u16, String) {
+        let url = format!("http://{}{path}", self.edge());
+        let out = Command::new("curl")
+            .args(["-sS", "--max-time", "120", "-w", "\n%{http_code}", "-H", &format!("Host: {host}")])
+            .args(args)
+            .arg(url)
+            .output()
+            .expect("curl runs");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').unwrap_or(("", "0"));
+        (status.parse().unwrap_or(0), body.to_owned())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(80).collect();
+            eprintln!("---- the server's last lines");
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        unregister(&self.installation);
+    }
+}
+
+/// Reads a process' resident memory now and at its highest, in bytes.
+pub fn memory(pid: u32) -> (u64, u64) {
+    let mut text = String::new();
+    let status = std::fs::File::open(format!("/proc/{pid}/status"));
+    status.and_then(|mut f| f.read_to_string(&mut text)).expect("the process lives");
+    let field = |name: &str| {
+        let line = text.lines().find(|l| l.starts_with(name)).expect("a field");
+        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number") * 1024
+    };
+    (field("VmRSS:"), field("VmHWM:"))
+}
