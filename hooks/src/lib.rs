@@ -1,1 +1,81 @@
-//! To come.
+//! What git runs in a repository when something was pushed. Git has accepted it by then, and ignores how this ends:
+//! what a failed deploy should change is noted in a verdict file, for the server that runs git.
+
+mod deploy;
+mod push;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use func_model::AppName;
+use thiserror::Error;
+use tokio::io::AsyncBufRead;
+
+use crate::deploy::{Verdict, deploy};
+use crate::push::Push;
+
+/// What the verdict file holds after a deploy that failed.
+pub const FAILED: &str = "failed";
+
+/// What a post-receive hook is told by the server that runs git.
+#[derive(Debug, Clone)]
+pub struct PostReceive {
+    pub app: AppName,
+    /// The builder's socket.
+    pub builder: PathBuf,
+    /// The branch that is deployed.
+    pub branch: String,
+    /// Gets [`FAILED`] when the deploy failed; untouched otherwise.
+    pub verdict: Option<PathBuf>,
+}
+
+/// Why a hook did not do its work.
+#[derive(Debug, Error)]
+pub enum HookError {
+    #[error("read what git says about the push")]
+    Input(#[source] io::Error),
+    /// The pusher has left. The deploy goes on.
+    #[error("tell the pusher")]
+    Output(#[source] io::Error),
+    #[error("note that the deploy failed")]
+    Verdict(#[source] io::Error),
+}
+
+/// Reads the ref lines of a push, has the builder deploy the deploy branch, and tells the pusher what happens as it
+/// happens. Everything else is told in one line: what was not deployed, and why.
+///
+/// # Errors
+/// [`HookError::Input`] if git's lines cannot be read, [`HookError::Output`] if the pusher has left,
+/// [`HookError::Verdict`] if the verdict cannot be noted. A failed deploy is no error.
+///
+/// Source: githooks(5), post-receive.
+pub async fn post_receive(
+    input: impl AsyncBufRead + Unpin,
+    mut output: impl Write,
+    env: PostReceive,
+) -> Result<(), HookError> {
+    let push = Push::read(input, &env.branch).await.map_err(HookError::Input)?;
+    let told = tell(&mut output, &push.remarks(&env.app, &env.branch)).map_err(HookError::Output);
+    let Some(revision) = push.deployed() else { return told };
+    // The deploy is asked for even when nobody listens: the revision is in the repository.
+    let verdict = deploy(&env, revision, |lines| tell(&mut output, lines)).await;
+    match verdict {
+        Verdict::Good => told,
+        Verdict::Failed => note(&env),
+        Verdict::Unheard(e) => Err(HookError::Output(e)),
+    }
+}
+
+fn tell(output: &mut impl Write, lines: &[String]) -> io::Result<()> {
+    for line in lines {
+        writeln!(output, "{line}")?;
+    }
+    output.flush()
+}
+
+fn note(env: &PostReceive) -> Result<(), HookError> {
+    match &env.verdict {
+        Some(path) => std::fs::write(path, FAILED).map_err(HookError::Verdict),
+        None => Ok(()),
+    }
+}

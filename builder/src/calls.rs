@@ -1,0 +1,90 @@
+//! The calls that the builder answers, each with the lines of its events.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use func_model::call::{BuildCall, RemoveCall, RollbackCall};
+use func_model::event::BuildEvent;
+use func_socket::line_stream;
+use tracing::debug;
+
+use crate::builder::Builder;
+use crate::feed::Feed;
+use crate::report::Report;
+use crate::text::chain;
+
+/// Gives the router of the builder's socket.
+pub fn router(builder: Arc<Builder>) -> Router {
+    Router::new()
+        .route("/builds", post(build))
+        .route("/rollbacks", post(roll_back))
+        .route("/removals", post(remove))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "the builder knows no such call\n") })
+        .with_state(builder)
+}
+
+fn heard(feed: &Arc<Feed>) -> Response {
+    line_stream(feed.listen().into_lines())
+}
+
+/// A revision that the branch has left already is not built: its hook came late, and a newer push goes first.
+async fn build(State(builder): State<Arc<Builder>>, Json(call): Json<BuildCall>) -> Response {
+    let BuildCall { app, revision } = call;
+    if !builder.config.data.repository(&app).exists() {
+        return (StatusCode::NOT_FOUND, format!("there is no app {app}\n")).into_response();
+    }
+    let head = match builder.head(&app).await {
+        Ok(head) => head.unwrap_or_else(|| revision.clone()),
+        Err(e) => {
+            debug!(app.name = %app, error = %chain(&e), "the head of {app} is not known");
+            revision.clone()
+        }
+    };
+    let feed = Feed::new();
+    match builder.queue.push(&app, &head) {
+        Ok(queued) if head == revision => return heard(&queued),
+        Ok(_) => feed.tell(BuildEvent::Superseded { by: head.short().to_owned() }),
+        Err(full) => feed.tell(BuildEvent::Failed {
+            reason: full.to_string(),
+            hint: Some("push again later (git commit --allow-empty makes something to push)".to_owned()),
+            tail: Vec::new(),
+            stays: builder.config.manifests.current(&app).unwrap_or_default(),
+        }),
+    }
+    heard(&feed)
+}
+
+async fn roll_back(State(builder): State<Arc<Builder>>, Json(call): Json<RollbackCall>) -> Response {
+    let RollbackCall { app, to } = call;
+    let feed = Feed::new();
+    let told = feed.clone();
+    let work = builder.clone();
+    builder.tasks.spawn(async move {
+        let what = to.map_or_else(|| "rollback".to_owned(), |to| format!("rollback to {to}"));
+        // An app that nobody knows gets no folder of logs.
+        let report = match work.config.data.repository(&app).exists() {
+            true => Report::open(&work.config.data, &app, told, &what),
+            false => Report::unwritten(told),
+        };
+        let ended = work.roll_back(&app, to, &report).await;
+        work.end(&app, &report, ended);
+    });
+    heard(&feed)
+}
+
+async fn remove(State(builder): State<Arc<Builder>>, Json(call): Json<RemoveCall>) -> Response {
+    let feed = Feed::new();
+    let told = feed.clone();
+    let work = builder.clone();
+    builder.tasks.spawn(async move {
+        let report = Report::unwritten(told);
+        let ended = work.remove(&call.app).await;
+        work.end(&call.app, &report, ended);
+    });
+    heard(&feed)
+}

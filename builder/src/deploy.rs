@@ -1,0 +1,225 @@
+//! A deploy: from a revision to a live release.
+
+use std::time::Duration;
+
+use func_model::event::BuildEvent;
+use func_model::{AppName, ImageDigest, Release, ReleaseId};
+use func_runner::{BuildFailed, BuildJob};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::builder::Builder;
+use crate::clock::unix_ms;
+use crate::context::context;
+use crate::crash;
+use crate::failure::Failure;
+use crate::ignore::{self, Ignore};
+use crate::image::Image;
+use crate::limits::{DEPLOY_LOCK, IGNORE_BYTES, LINES_WAITING, PORT};
+use crate::project::{Project, Recipe};
+use crate::queue::Job;
+use crate::report::Report;
+use crate::repository::{Repository, RepositoryError};
+use crate::site::SiteError;
+use crate::text::chain;
+
+impl Builder {
+    /// Deploys a job, and tells how it ended. Dropping the future leaves the job in the durable queue.
+    pub async fn deploy(&self, job: &Job) {
+        let what = format!("deploy of {}", job.revision.short());
+        let report = Report::open(&self.config.data, &job.app, job.feed.clone(), &what);
+        let ended = self.deployed(job, &report).await;
+        if let Err(failure) = &ended
+            && !failure.is_passing()
+            && let Err(e) = self.config.manifests.set_failed(&job.app, &job.revision)
+        {
+            warn!(app.name = %job.app, error = %chain(&e), "this deploy is tried again at the next boot");
+        }
+        self.end(&job.app, &report, ended);
+    }
+
+    async fn deployed(&self, job: &Job, report: &Report) -> Result<BuildEvent, Failure> {
+        let began = Instant::now();
+        let app = &job.app;
+        let _lock = self.lock(app, DEPLOY_LOCK).await?;
+        if let Some(live) = self.config.manifests.live(app)?.filter(|live| live.revision == job.revision) {
+            report.step(format!("{} is this commit already", live.id));
+            let urls = self.config.urls(app, &live.hosts);
+            return Ok(BuildEvent::Live { release: live.id, urls, took_ms: elapsed_ms(began) });
+        }
+        let project = self.project(job).await?;
+        for warning in &project.warnings {
+            report.warn(warning);
+        }
+        let hosts = self.other_hosts(app, &project);
+        self.check_hosts(app, &hosts)?;
+        let id = ReleaseId { app: app.clone(), number: self.config.manifests.take_number(app)? };
+        let image = self.image(job, &id, project.recipe, report).await?;
+        crash::point("after_image");
+        let facts = self.config.make.facts(&image).await?;
+        let facts = facts.ok_or_else(|| Failure::NoImage { release: id.clone() })?;
+        if !facts.has_command {
+            return Err(Failure::NoCommand { app: app.clone() });
+        }
+        let exposed = match facts.ports[..] {
+            [port] => port,
+            [] | [..] => PORT,
+        };
+        let release = Release {
+            id,
+            revision: job.revision.clone(),
+            image,
+            recipe: project.recipe.to_string(),
+            port: project.config.port.unwrap_or(exposed),
+            hosts,
+            env: project.config.env,
+            limits: project.config.limits,
+            idle_ms: project.config.idle_ms.unwrap_or(self.config.idle_ms),
+            health: project.config.health,
+            created_ms: unix_ms(),
+        };
+        self.release(&release, report, began).await
+    }
+
+    async fn project(&self, job: &Job) -> Result<Project, Failure> {
+        let (path, revision) = (self.config.data.repository(&job.app), job.revision.clone());
+        self.blocking(&job.app, move || Project::read(&Repository::open(&path)?, &revision)).await
+    }
+
+    /// Gives the hosts of func.toml, less the app's own name, which it has anyway.
+    fn other_hosts(&self, app: &AppName, project: &Project) -> Vec<func_model::HostName> {
+        let own = self.config.own_host(app);
+        project.config.hosts.iter().filter(|host| host.as_str() != own).cloned().collect()
+    }
+
+    async fn image(
+        &self,
+        job: &Job,
+        id: &ReleaseId,
+        recipe: Recipe,
+        report: &Report,
+    ) -> Result<ImageDigest, Failure> {
+        match recipe {
+            Recipe::Dockerfile => {
+                report.step(format!("building {id} from {} with its Dockerfile", job.revision.short()));
+                self.build(job, id, report).await
+            }
+            Recipe::Static => {
+                report.step(format!("packing {id} from {} as a static site", job.revision.short()));
+                self.pack(job, id, report).await
+            }
+        }
+    }
+
+    /// Builds with the Dockerfile; the build's lines are told as they come, and its pusher never slows it.
+    async fn build(&self, job: &Job, id: &ReleaseId, report: &Report) -> Result<ImageDigest, Failure> {
+        let path = self.config.data.repository(&job.app);
+        let (at, revision) = (path.clone(), job.revision.clone());
+        let ignore = self.blocking(&job.app, move || ignored(&at, &revision)).await?;
+        let context = context(path, job.revision.clone(), ignore);
+        let task = BuildJob {
+            release: id.clone(),
+            dockerfile: "Dockerfile".to_owned(),
+            within: Duration::from_millis(self.config.build_ms),
+        };
+        let (tx, mut rx) = mpsc::channel::<String>(LINES_WAITING);
+        let lines = async {
+            while let Some(line) = rx.recv().await {
+                report.line(&line);
+            }
+        };
+        let (built, ()) = tokio::join!(self.config.make.build(&task, context, tx), lines);
+        built.map_err(|e| match e {
+            BuildFailed::Context(source) => Failure::Context { app: job.app.clone(), source },
+            e @ (BuildFailed::Step { .. } | BuildFailed::Slow { .. } | BuildFailed::Runner(_)) => {
+                Failure::Build(e)
+            }
+        })
+    }
+
+    /// Writes a static site's image, and loads it unless the engine has it.
+    async fn pack(&self, job: &Job, id: &ReleaseId, report: &Report) -> Result<ImageDigest, Failure> {
+        let (path, revision) = (self.config.data.repository(&job.app), job.revision.clone());
+        let scratch = self.config.data.root().to_owned();
+        let packed = move || {
+            let repository = Repository::open(&path).map_err(SiteError::from)?;
+            Image::of_site(&repository, &revision, &scratch)
+        };
+        let image = self.blocking(&job.app, packed).await?;
+        let ids = [image.digest.clone(), image.manifest_digest.clone()];
+        report.step(format!("{} files, {} with the file server", image.files, size(image.bytes())));
+        if let Some(known) = self.known(&ids).await? {
+            return Ok(known);
+        }
+        self.config.make.load(image.into_archive()).await?;
+        self.known(&ids).await?.ok_or_else(|| Failure::NoImage { release: id.clone() })
+    }
+
+    /// Gives the one of an image's ids by which the engine knows it.
+    async fn known(&self, ids: &[ImageDigest]) -> Result<Option<ImageDigest>, Failure> {
+        for id in ids {
+            if self.config.make.facts(id).await?.is_some() {
+                return Ok(Some(id.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stores the release, starts it once, and makes it live. What fails leaves nothing behind but the image.
+    async fn release(
+        &self,
+        release: &Release,
+        report: &Report,
+        began: Instant,
+    ) -> Result<BuildEvent, Failure> {
+        let id = &release.id;
+        self.config.make.tag(&release.image, id).await?;
+        self.config.manifests.add(release)?;
+        crash::point("after_manifest");
+        report.step(format!("starting {id} on port {}", release.port));
+        let ended = self.start_and_commit(release, report, began).await;
+        if ended.is_err() {
+            self.retire(id).await;
+            self.config.manifests.remove(id)?;
+        }
+        ended
+    }
+
+    /// Starts a release and makes it live, holding it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Builder::first_start`] and [`Builder::commit`]; it is not live then.
+    pub async fn start_and_commit(
+        &self,
+        release: &Release,
+        report: &Report,
+        began: Instant,
+    ) -> Result<BuildEvent, Failure> {
+        let held = self.first_start(&release.id).await?;
+        crash::point("after_start");
+        let ended = self.commit(release, report, began).await;
+        held.leave().await;
+        ended
+    }
+}
+
+fn ignored(
+    repository: &std::path::Path,
+    revision: &func_model::Revision,
+) -> Result<Option<Ignore>, RepositoryError> {
+    let repository = Repository::open(repository)?;
+    let tree = repository.tree(revision)?;
+    Ok(repository.text(&tree, ignore::NAME, IGNORE_BYTES)?.map(|text| Ignore::parse(&text)))
+}
+
+fn elapsed_ms(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+    }
+}

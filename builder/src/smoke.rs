@@ -1,0 +1,106 @@
+//! The smoke test: the first start of a release, by the same claim and the same probe as any cold start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use func_ledger::{Enter, Leaving, LedgerError};
+use func_model::limits::{CLAIM_MS, COOLING_MS, RENEW_MS, WAKE_MS};
+use func_model::{Claim, Entry, InstanceId, LeaseId, ReleaseId};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info, warn};
+
+use crate::builder::{Builder, patiently};
+use crate::failure::Failure;
+use crate::limits::ENTER_EVERY;
+use crate::text::chain;
+
+/// How long the smoke test may take in all: somebody else's stop, then a start of ours.
+const WITHIN: Duration = Duration::from_millis(COOLING_MS + CLAIM_MS + WAKE_MS);
+
+/// A release that runs, and is kept running by a lease until this is dropped or left.
+pub struct Held {
+    enter: Arc<dyn Enter>,
+    id: InstanceId,
+    lease: LeaseId,
+    _renewing: AbortOnDropHandle<()>,
+}
+
+impl Held {
+    fn new(enter: Arc<dyn Enter>, id: InstanceId, lease: LeaseId) -> Self {
+        let renewing = tokio::spawn(renew(enter.clone(), id.clone(), lease.clone()));
+        Self { enter, id, lease, _renewing: AbortOnDropHandle::new(renewing) }
+    }
+
+    /// Gives the lease back, so that it does not count as use until it ends by itself.
+    pub async fn leave(self) {
+        let leaving = Leaving { id: self.id.clone(), lease: self.lease.clone(), idle_for_ms: 0 };
+        if let Err(e) = self.enter.keep(&[], &[leaving]).await {
+            debug!(error = %chain(&e), "the lease on {} ends by itself", self.id);
+        }
+    }
+}
+
+async fn renew(enter: Arc<dyn Enter>, id: InstanceId, lease: LeaseId) {
+    let mut ticks = interval(Duration::from_millis(RENEW_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if let Err(e) = enter.keep(&[(id.clone(), lease.clone())], &[]).await {
+            debug!(error = %chain(&e), "the lease on {id} was not renewed");
+        }
+    }
+}
+
+impl Builder {
+    /// Starts a release that has a manifest, and holds it.
+    ///
+    /// # Errors
+    /// [`Failure::Start`] if it does not come up; nothing of it runs then. [`Failure::Ledger`],
+    /// [`Failure::NotReady`].
+    pub async fn first_start(&self, release: &ReleaseId) -> Result<Held, Failure> {
+        let (id, lease) = (release.instance(), self.lease());
+        let deadline = Instant::now() + WITHIN;
+        while Instant::now() < deadline {
+            let entry = patiently(|| self.config.promote.introduce(&id, &lease)).await?;
+            let wait = match entry {
+                Entry::Warm(_) => return Ok(Held::new(self.config.enter.clone(), id, lease)),
+                Entry::Claimed(claim) => match self.start_claimed(&claim, &lease).await? {
+                    Some(held) => return Ok(held),
+                    None => ENTER_EVERY,
+                },
+                Entry::Wait | Entry::Retired => ENTER_EVERY,
+                Entry::Broken { retry_ms } => Duration::from_millis(retry_ms),
+            };
+            if timeout_at(deadline, sleep(wait)).await.is_err() {
+                break;
+            }
+        }
+        Err(Failure::NotReady { release: release.clone() })
+    }
+
+    /// Starts it as the claim's holder; `None` if the claim was over in the meantime.
+    async fn start_claimed(&self, claim: &Claim, lease: &LeaseId) -> Result<Option<Held>, Failure> {
+        let started = Instant::now();
+        let addr = match self.config.start.start(&claim.id, Duration::from_millis(WAKE_MS)).await {
+            Ok(addr) => addr,
+            Err(e) => {
+                if let Err(e) = self.config.enter.failed(claim).await {
+                    warn!(error = %chain(&e), "the claim on {} ends by itself", claim.id);
+                }
+                return Err(e.into());
+            }
+        };
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        info!(app.name = %claim.id.release.app, took_ms, "started {}", claim.id);
+        match patiently(|| self.config.enter.woken(claim, addr, lease)).await {
+            Ok(_) => {
+                let (id, lease) = (claim.id.clone(), lease.clone());
+                Ok(Some(Held::new(self.config.enter.clone(), id, lease)))
+            }
+            Err(LedgerError::Stale(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
