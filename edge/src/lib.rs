@@ -8,6 +8,7 @@ mod keeper;
 mod proxy;
 mod routes;
 mod slot;
+mod upgrade;
 mod wake;
 
 use std::net::{IpAddr, TcpListener};

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use crate::answer::refuse;
 use crate::routes::Routes;
 use crate::slot::InFlight;
+use crate::upgrade::LateConnect;
 use crate::wake::{Closed, Wake};
 
 /// How long a request waits for a start: the start's own limit, and a stop that may come before it.
@@ -106,7 +107,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn peer(&self, in_flight: &InFlight, safe: bool) -> HttpPeer {
+    fn peer(&self, in_flight: &InFlight, request: Kind) -> HttpPeer {
         let endpoint = in_flight.endpoint;
         let mut peer = HttpPeer::new(endpoint.addr, false, String::new());
         // A pooled connection never crosses over to the successor of an instance.
@@ -114,9 +115,13 @@ impl Proxy {
         peer.options.connection_timeout = Some(CONNECT);
         // An unsafe request is not repeated, so it must not meet a connection that the app is just closing:
         // it gets a new one, and leaves none behind.
-        peer.options.idle_timeout = Some(if safe { UPSTREAM_IDLE } else { Duration::ZERO });
-        if !safe {
+        let kept = request == Kind::Safe;
+        peer.options.idle_timeout = Some(if kept { UPSTREAM_IDLE } else { Duration::ZERO });
+        if !kept {
             peer.group_key ^= rand::random::<u64>() | 1 << 63;
+        }
+        if request == Kind::Upgrade {
+            peer.options.custom_l4 = Some(LateConnect::shared());
         }
         peer
     }
@@ -172,6 +177,27 @@ fn request_id(session: &Session, trusted: bool) -> String {
     }
 }
 
+/// What decides which connection a request gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// GET, HEAD and the like: may be sent again on a new connection if the kept one was closed.
+    Safe,
+    /// Everything else: is sent once.
+    Unsafe,
+    /// A WebSocket: has its connection for itself.
+    Upgrade,
+}
+
+impl Kind {
+    fn of(session: &Session) -> Self {
+        match session.is_upgrade_req() {
+            true => Self::Upgrade,
+            false if session.req_header().method.is_safe() => Self::Safe,
+            false => Self::Unsafe,
+        }
+    }
+}
+
 fn status_error(refusal: &Refusal) -> Box<Error> {
     Error::new_in(ErrorType::HTTPStatus(refusal.status()))
 }
@@ -222,8 +248,7 @@ impl ProxyHttp for Proxy {
         };
         match entered {
             Ok(in_flight) => {
-                let safe = session.req_header().method.is_safe() && !session.is_upgrade_req();
-                let peer = self.peer(&in_flight, safe);
+                let peer = self.peer(&in_flight, Kind::of(session));
                 ctx.in_flight = Some(in_flight);
                 Ok(Box::new(peer))
             }
@@ -281,8 +306,7 @@ impl ProxyHttp for Proxy {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("Peer: {peer}"));
-        let safe = session.req_header().method.is_safe();
-        if safe && !session.as_ref().retry_buffer_truncated() {
+        if Kind::of(session) == Kind::Safe && !session.as_ref().retry_buffer_truncated() {
             error.retry.decide_reuse(client_reused);
         } else {
             error.set_retry(false);

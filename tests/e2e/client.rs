@@ -138,7 +138,7 @@ pub fn testapp() -> &'static Path {
     STRIPPED.get_or_init(|| {
         let func = Path::new(env!("CARGO_BIN_EXE_func"));
         let built = func.parent().expect("a folder").join("examples/testapp");
-        assert!(built.exists(), "{} is missing: cargo test builds it", built.display());
+        assert!(built.exists(), "{} is missing: `cargo build --example testapp` makes it", built.display());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (new, stripped) =
             (folder.join(format!("testapp.{}", std::process::id())), folder.join("testapp"));
