@@ -77,7 +77,8 @@ impl Settings {
 mod tests {
     #[test]
     fn the_readme_has_every_setting_as_it_is() {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
+        let readme =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
         let rows: Vec<&str> = readme.lines().filter(|line| line.contains("| `FUNC_")).collect();
         assert_eq!(rows, super::readme_rows());
     }

@@ -28,7 +28,7 @@ fn a_gibibyte_goes_up_to_a_cold_app_and_another_comes_down_in_little_memory() {
     until("it sleeps", || world.containers().is_empty());
     let url = format!("http://{}", world.edge());
     // A stream that is cheap to make and different everywhere.
-    let source = format!("seq 1 200000000 | head -c {GIB}");
+    let source = format!("{{ seq 1 200000000 || true; }} | head -c {GIB}");
     let expected = shell(&format!("{source} | sha256sum | cut -d' ' -f1"));
     let sent = shell(&format!("{source} | curl -sS -T - -X POST -H 'Host: shop.localhost' {url}/upload"));
     assert_eq!(sent, format!("{GIB} {expected}"));

@@ -45,6 +45,8 @@ pub enum SeenState {
     Running {
         addr: SocketAddr,
     },
+    /// It runs, and is not on our network: of no use.
+    Unreachable,
     Exited,
 }
 
@@ -119,7 +121,7 @@ fn routes(known: &Known) -> Vec<Step> {
 fn running_instance(container: &SeenContainer) -> Option<(&InstanceId, SocketAddr)> {
     match (&container.instance, container.state) {
         (Some(id), SeenState::Running { addr }) => Some((id, addr)),
-        (None, _) | (_, SeenState::Created | SeenState::Exited) => None,
+        (None, _) | (_, SeenState::Created | SeenState::Unreachable | SeenState::Exited) => None,
     }
 }
 
@@ -176,6 +178,8 @@ fn container_step(known: &Known, seen: &SeenContainer, now_ms: u64) -> Option<St
     let record = known.records.get(id);
     match seen.state {
         SeenState::Exited => remove(false),
+        SeenState::Unreachable if record.is_some_and(|r| claimed(r, now_ms)) => None,
+        SeenState::Unreachable => remove(true),
         SeenState::Created if record.is_some_and(|r| claimed(r, now_ms)) => None,
         SeenState::Created => remove(false),
         SeenState::Running { .. } if record.is_some() => None,

@@ -107,6 +107,13 @@ fn a_stray_is_adopted_if_it_is_live_and_stopped_if_it_is_retired() {
 }
 
 #[test]
+fn what_runs_beside_our_network_is_gone_and_is_stopped() {
+    let known = known(Some(record(Phase::Warm { addr: addr() })));
+    let steps = plan(&known, &seen(Some(SeenState::Unreachable)), NOW);
+    assert_eq!(Some(steps), remove(true).map(|remove| vec![Step::Gone { id: id(), generation: 5 }, remove]));
+}
+
+#[test]
 fn what_belongs_to_no_release_is_removed() {
     let nothing = Known::default();
     assert_eq!(one(&nothing, &seen(running())), remove(true));

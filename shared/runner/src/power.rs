@@ -52,13 +52,17 @@ pub enum StartError {
 }
 
 fn memory_text(memory_bytes: Option<u64>) -> String {
-    memory_bytes.map(|b| format!(": it used more than its {} MiB of memory", b / (1024 * 1024))).unwrap_or_default()
+    memory_bytes
+        .map(|b| format!(": it used more than its {} MiB of memory", b / (1024 * 1024)))
+        .unwrap_or_default()
 }
 
 /// What the engine says of one instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    Running { addr: SocketAddr },
+    Running {
+        addr: SocketAddr,
+    },
     /// It has exited, or there is none.
     Stopped,
 }
@@ -122,7 +126,12 @@ pub trait Make: Send + Sync {
     ///
     /// # Errors
     /// [`BuildFailed`]; nothing is left but the engine's build cache.
-    async fn build(&self, job: &BuildJob, context: ByteStream, lines: BuildLines) -> Result<ImageDigest, BuildFailed>;
+    async fn build(
+        &self,
+        job: &BuildJob,
+        context: ByteStream,
+        lines: BuildLines,
+    ) -> Result<ImageDigest, BuildFailed>;
 
     /// Loads an image that was made elsewhere, as a docker-archive (tar). Repeatable.
     ///

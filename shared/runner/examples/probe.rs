@@ -1,0 +1,152 @@
+//! A tiny app for the tests of the runner: `MODE` says how it behaves. It is static and runs `FROM scratch`.
+//!
+//! | `MODE` | what it does |
+//! |---|---|
+//! | `serve` (or none) | answers HTTP on `$PORT` |
+//! | `deaf` | answers, and does not end on SIGTERM (as process 1 it ignores it by itself) |
+//! | `late` | listens, and answers /healthz with 503 for its first 300 ms |
+//! | `sick` | answers /healthz with 503 for ever |
+//! | `silent` | prints a line and never listens |
+//! | `exit` | prints `LINES` lines on its standard error, and ends with `STATUS` |
+//! | `eat` | uses memory until it is ended |
+//!
+//! Paths: `/` says hello, `/env` the environment, `/status` its /proc/self/status, `/limits` the limits of its cgroup,
+//! `/connect/<addr>` whether a TCP connection to an address can be made, `/print/<text>` prints a line,
+//! `/broken` prints a line that is not UTF-8 and one that is too long.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use std::{env, fs, process, thread};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() {
+    let mode = env::var("MODE").unwrap_or_default();
+    match mode.as_str() {
+        "exit" => exit_with_words(),
+        "eat" => eat(),
+        "silent" => {
+            println!("I never listen");
+            loop {
+                thread::park();
+            }
+        }
+        "deaf" => println!("I hear no SIGTERM"),
+        _ => {
+            let (listens, heard) = mpsc::channel();
+            thread::spawn(move || end_on_sigterm(&listens));
+            // Who is reachable hears SIGTERM.
+            heard.recv().expect("a handler");
+        }
+    }
+    serve(&mode);
+}
+
+fn serve(mode: &str) {
+    let port = env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
+    let begun = Instant::now();
+    let listener = match TcpListener::bind(format!("0.0.0.0:{port}")) {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot listen on {port}: {error}");
+            process::exit(3);
+        }
+    };
+    println!("listening on {port}");
+    for connection in listener.incoming().flatten() {
+        let mode = mode.to_owned();
+        thread::spawn(move || answer(connection, &mode, begun));
+    }
+}
+
+fn answer(mut connection: TcpStream, mode: &str, begun: Instant) {
+    let mut request = [0; 4096];
+    let read = connection.read(&mut request).unwrap_or(0);
+    let text = String::from_utf8_lossy(&request[..read]).into_owned();
+    let path = text.split(' ').nth(1).unwrap_or("/");
+    let well = match mode {
+        "sick" => false,
+        "late" => begun.elapsed() > Duration::from_millis(300),
+        _ => true,
+    };
+    let (status, body) = match path {
+        "/healthz" if !well => ("503 Service Unavailable", "not yet".to_owned()),
+        path => ("200 OK", body(path)),
+    };
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = connection.write_all(format!("{head}{body}").as_bytes());
+}
+
+fn body(path: &str) -> String {
+    if let Some(addr) = path.strip_prefix("/connect/") {
+        return connect(addr);
+    }
+    if let Some(text) = path.strip_prefix("/print/") {
+        println!("{text}");
+        return "printed".to_owned();
+    }
+    match path {
+        "/env" => env::vars().map(|(name, value)| format!("{name}={value}\n")).collect(),
+        "/status" => fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        "/mounts" => fs::read_to_string("/proc/self/mounts").unwrap_or_default(),
+        "/limits" => limits(),
+        "/broken" => {
+            let mut out = std::io::stdout().lock();
+            let _ = out.write_all(b"bad \xff\xfe bytes\n");
+            let _ = out.write_all(&[b"long ".to_vec(), vec![b'x'; 100_000], b"\nafter\n".to_vec()].concat());
+            let _ = out.flush();
+            "printed".to_owned()
+        }
+        _ => "hello".to_owned(),
+    }
+}
+
+fn connect(addr: &str) -> String {
+    let Ok(addr) = addr.parse::<SocketAddr>() else { return "not an address".to_owned() };
+    match TcpStream::connect_timeout(&addr, Duration::from_secs(2)) {
+        Ok(_) => "connected".to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// The limits, from cgroup v1 or v2, whichever there is.
+fn limits() -> String {
+    let first = |paths: [&str; 2]| {
+        let text = paths.iter().find_map(|path| fs::read_to_string(path).ok());
+        text.unwrap_or_default().trim().to_owned()
+    };
+    let memory = first(["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
+    let pids = first(["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"]);
+    let cpu = first(["/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"]);
+    format!("memory={memory}\npids={pids}\ncpu={cpu}\n")
+}
+
+fn exit_with_words() {
+    let lines: u32 = env::var("LINES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    for n in 1..lines {
+        eprintln!("line {n}");
+    }
+    eprintln!("the end is near");
+    process::exit(env::var("STATUS").ok().and_then(|s| s.parse().ok()).unwrap_or(1));
+}
+
+fn eat() {
+    let mut eaten = Vec::new();
+    loop {
+        eaten.push(vec![1_u8; 1024 * 1024]);
+    }
+}
+
+/// Process 1 gets only the signals that it has a handler for.
+fn end_on_sigterm(listens: &mpsc::Sender<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut sigterm = signal(SignalKind::terminate()).expect("a handler");
+        listens.send(()).expect("main waits");
+        sigterm.recv().await;
+        println!("SIGTERM came");
+        process::exit(0);
+    });
+}

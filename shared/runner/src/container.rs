@@ -1,0 +1,190 @@
+//! One container: how it is made of a release, and how it is read back.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerSummary,
+    ContainerSummaryStateEnum, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::InspectContainerOptions;
+use func_model::{InstanceId, Release, Resources, SeenContainer, SeenState};
+
+use crate::call::{ASK, call, present};
+use crate::docker::{APP, INSTALLATION, INSTANCE, PORT, RELEASE};
+use crate::{Docker, RunnerError};
+
+/// The engine's own log of an instance: one file of this size is kept.
+const ENGINE_LOG_BYTES: &str = "4m";
+
+/// A container as the engine describes it now.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    pub id: String,
+    pub instance: InstanceId,
+    pub running: bool,
+    /// On our network, with the port of its release; there is none while it does not run.
+    pub addr: Option<SocketAddr>,
+    pub exit_status: i64,
+    pub out_of_memory: bool,
+    pub started: String,
+    pub finished: String,
+}
+
+impl Docker {
+    /// Looks at a container by its name or id; `None` if there is none, or if it is not this installation's.
+    pub(crate) async fn container(&self, container: &str) -> Result<Option<Container>, RunnerError> {
+        let asked = self.engine().await?.inspect_container(container, None::<InspectContainerOptions>);
+        let found = present(call("look at a container", ASK, asked).await)?;
+        Ok(found.and_then(|found| self.read(found)))
+    }
+
+    fn read(&self, found: ContainerInspectResponse) -> Option<Container> {
+        let labels = found.config.and_then(|c| c.labels).unwrap_or_default();
+        let instance = self.instance(&labels, found.name.as_deref()?)?;
+        let ContainerState { running, oom_killed, exit_code, started_at, finished_at, .. } =
+            found.state.unwrap_or_default();
+        Some(Container {
+            id: found.id.unwrap_or_default(),
+            instance,
+            running: running.unwrap_or(false),
+            addr: found.network_settings.and_then(|n| n.networks).and_then(|n| self.addr(&n, &labels)),
+            exit_status: exit_code.unwrap_or_default(),
+            out_of_memory: oom_killed.unwrap_or(false),
+            started: started_at.unwrap_or_default(),
+            finished: finished_at.unwrap_or_default(),
+        })
+    }
+
+    /// Reads one line of the engine's list; `None` if it is not this installation's.
+    pub(crate) fn seen_container(&self, listed: ContainerSummary) -> Option<SeenContainer> {
+        let labels = listed.labels.unwrap_or_default();
+        let instance = self.instance(&labels, listed.names.iter().flatten().next()?)?;
+        let addr = listed.network_settings.and_then(|n| n.networks).and_then(|n| self.addr(&n, &labels));
+        Some(SeenContainer {
+            container: listed.id?,
+            instance: Some(instance),
+            state: seen_state(listed.state, addr),
+        })
+    }
+
+    /// Gives the instance whose container this is; `None` if it is not this installation's. A container inherits the
+    /// labels of its image, whoever made it: what is ours has our name as well.
+    pub(crate) fn instance(&self, labels: &HashMap<String, String>, name: &str) -> Option<InstanceId> {
+        if labels.get(INSTALLATION).map(String::as_str) != Some(self.installation()) {
+            return None;
+        }
+        let id: InstanceId = labels.get(INSTANCE)?.parse().ok()?;
+        (name.strip_prefix('/').unwrap_or(name) == self.name(&id)).then_some(id)
+    }
+
+    fn addr(
+        &self,
+        networks: &HashMap<String, EndpointSettings>,
+        labels: &HashMap<String, String>,
+    ) -> Option<SocketAddr> {
+        let ip: IpAddr = networks.get(self.installation())?.ip_address.as_deref()?.parse().ok()?;
+        Some(SocketAddr::new(ip, labels.get(PORT)?.parse().ok()?))
+    }
+
+    /// Describes the container of an instance. What it may do beyond its own process is nothing.
+    pub(crate) fn body(&self, release: &Release, id: &InstanceId) -> ContainerCreateBody {
+        let mut env: Vec<String> = release
+            .env
+            .iter()
+            .filter(|(name, _)| name.as_str() != "PORT")
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        env.push(format!("PORT={}", release.port));
+        ContainerCreateBody {
+            image: Some(release.image.to_string()),
+            hostname: Some(id.release.app.to_string()),
+            env: Some(env),
+            labels: Some(self.instance_labels(release, id)),
+            attach_stdin: Some(false),
+            open_stdin: Some(false),
+            tty: Some(false),
+            // The edge asks the app itself whether it is well.
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+            host_config: Some(self.host_config(release.limits)),
+            ..Default::default()
+        }
+    }
+
+    fn instance_labels(&self, release: &Release, id: &InstanceId) -> HashMap<String, String> {
+        let mut labels = self.labels();
+        labels.insert(APP.to_owned(), id.release.app.to_string());
+        labels.insert(RELEASE.to_owned(), id.release.to_string());
+        labels.insert(INSTANCE.to_owned(), id.to_string());
+        labels.insert(PORT.to_owned(), release.port.to_string());
+        labels
+    }
+
+    fn host_config(&self, limits: Resources) -> HostConfig {
+        let memory = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
+        HostConfig {
+            network_mode: Some(self.installation().to_owned()),
+            memory: Some(memory),
+            // Memory and swap together: no swap.
+            memory_swap: Some(memory),
+            nano_cpus: Some(i64::from(limits.cpus_milli) * 1_000_000),
+            pids_limit: Some(i64::from(limits.pids)),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            privileged: Some(false),
+            ipc_mode: Some("private".to_owned()),
+            init: Some(false),
+            // No core dumps on the host's disk. Open files are as the engine's own: it may not be able to give more.
+            ulimits: Some(vec![ResourcesUlimits {
+                name: Some("core".to_owned()),
+                soft: Some(0),
+                hard: Some(0),
+            }]),
+            // The ledger decides what runs.
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::NO),
+                maximum_retry_count: None,
+            }),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".to_owned()),
+                config: Some(HashMap::from([
+                    ("max-size".to_owned(), ENGINE_LOG_BYTES.to_owned()),
+                    ("max-file".to_owned(), "2".to_owned()),
+                ])),
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+fn seen_state(state: Option<ContainerSummaryStateEnum>, addr: Option<SocketAddr>) -> SeenState {
+    use ContainerSummaryStateEnum as Listed;
+    match (state, addr) {
+        (Some(Listed::CREATED), _) => SeenState::Created,
+        (Some(Listed::RUNNING | Listed::PAUSED | Listed::STOPPING), Some(addr)) => {
+            SeenState::Running { addr }
+        }
+        (Some(Listed::RUNNING | Listed::PAUSED | Listed::STOPPING), None) => SeenState::Unreachable,
+        (Some(Listed::EMPTY | Listed::RESTARTING | Listed::EXITED | Listed::REMOVING | Listed::DEAD), _)
+        | (None, _) => SeenState::Exited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_of_the_engine_has_one_meaning() {
+        use ContainerSummaryStateEnum as Listed;
+        let addr: SocketAddr = "172.18.0.2:8080".parse().expect("an address");
+        for running in [Listed::RUNNING, Listed::PAUSED] {
+            assert_eq!(seen_state(Some(running), Some(addr)), SeenState::Running { addr });
+        }
+        for over in [Listed::EXITED, Listed::DEAD, Listed::REMOVING, Listed::RESTARTING] {
+            assert_eq!(seen_state(Some(over), Some(addr)), SeenState::Exited);
+        }
+        assert_eq!(seen_state(Some(Listed::CREATED), None), SeenState::Created);
+    }
+}

@@ -1,0 +1,108 @@
+//! The network of all instances: the host reaches each of them, and none reaches another.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::{NetworkCreateRequest, NetworkInspect};
+use bollard::query_parameters::InspectNetworkOptions;
+use func_store::Lock;
+use tracing::info;
+
+use crate::call::{ASK, CallError, WORK, call, present};
+use crate::docker::INSTALLATION;
+use crate::{Docker, RunnerError};
+
+const ICC: &str = "com.docker.network.bridge.enable_icc";
+/// How long to wait for another process of ours that makes the network, and how often to look.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+
+impl Docker {
+    /// Makes the network if it is missing. Repeatable, also by several processes at once: the engine lets two
+    /// networks have one name, so the processes of an installation take turns.
+    pub(crate) async fn make_network(&self) -> Result<(), RunnerError> {
+        if self.network_is_ours().await? {
+            return Ok(());
+        }
+        let _turn = self.network_turn().await?;
+        if self.network_is_ours().await? {
+            return Ok(());
+        }
+        let request = NetworkCreateRequest {
+            name: self.installation().to_owned(),
+            driver: Some("bridge".to_owned()),
+            options: Some(HashMap::from([(ICC.to_owned(), "false".to_owned())])),
+            labels: Some(self.labels()),
+            ..Default::default()
+        };
+        let made = call("make the network", WORK, self.engine().await?.create_network(request)).await;
+        match made {
+            Ok(_) => info!(network = self.installation(), "made the network {}", self.installation()),
+            Err(CallError::Denied { status: 409, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.network_is_ours().await? {
+            return Ok(());
+        }
+        Err(RunnerError::Refused {
+            verb: "make the network",
+            said: "it was made and is not there".to_owned(),
+        })
+    }
+
+    async fn network_turn(&self) -> Result<Lock, RunnerError> {
+        let path = self.config().data.run("network.lock");
+        let take = async {
+            loop {
+                if let Some(lock) = Lock::try_take(&path)? {
+                    return Ok(lock);
+                }
+                tokio::time::sleep(LOCK_EVERY).await;
+            }
+        };
+        let slow = RunnerError::Slow { verb: "make the network", within: LOCK_WAIT };
+        tokio::time::timeout(LOCK_WAIT, take).await.unwrap_or(Err(slow))
+    }
+
+    async fn network_is_ours(&self) -> Result<bool, RunnerError> {
+        let engine = self.engine().await?;
+        let asked = engine.inspect_network(self.installation(), None::<InspectNetworkOptions>);
+        let Some(network) = present(call("look at the network", ASK, asked).await)? else { return Ok(false) };
+        // A name also matches the start of an id.
+        if network.name.as_deref() != Some(self.installation()) {
+            return Ok(false);
+        }
+        match stranger(&network, self.installation()) {
+            None => Ok(true),
+            Some(said) => Err(RunnerError::Refused { verb: "make the network", said }),
+        }
+    }
+}
+
+/// Says why a network of our name cannot be used.
+fn stranger(network: &NetworkInspect, installation: &str) -> Option<String> {
+    let label = network.labels.as_ref().and_then(|l| l.get(INSTALLATION));
+    let icc = network.options.as_ref().and_then(|o| o.get(ICC));
+    if label.map(String::as_str) != Some(installation) {
+        return Some(format!("there is a network `{installation}` that is not func's; remove or rename it"));
+    }
+    if icc.map(String::as_str) != Some("false") {
+        return Some(format!("on the network `{installation}` instances reach each other; remove it"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_not_ours_or_open_is_not_used() {
+        let mut network = NetworkInspect::default();
+        assert!(stranger(&network, "func").is_some_and(|s| s.contains("not func's")));
+        network.labels = Some(HashMap::from([(INSTALLATION.to_owned(), "func".to_owned())]));
+        assert!(stranger(&network, "func").is_some_and(|s| s.contains("reach each other")));
+        network.options = Some(HashMap::from([(ICC.to_owned(), "false".to_owned())]));
+        assert_eq!(stranger(&network, "func"), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! What an instance prints: read from the engine, followed, and kept when its container goes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::query_parameters::LogsOptions;
+use func_store::LogFile;
+use futures_util::{Stream, StreamExt, stream};
+use tracing::{debug, warn};
+
+use crate::call::call;
+use crate::container::Container;
+use crate::lines::Splitter;
+use crate::{Docker, LineStream, RunnerError};
+
+/// How much of an instance's last output is kept in its log when its container is removed.
+const KEPT_LINES: usize = 2_000;
+const KEPT_BYTES: usize = 1024 * 1024;
+const READ: Duration = Duration::from_secs(20);
+/// The name of the log in `logs/<app>/`.
+const LOG: &str = "instance";
+
+/// The two streams of an instance, each cut into lines by itself.
+#[derive(Default)]
+struct Output {
+    stdout: Splitter,
+    stderr: Splitter,
+}
+
+impl Output {
+    fn push(&mut self, output: LogOutput) -> Vec<String> {
+        match output {
+            LogOutput::StdErr { message } => self.stderr.push(&message),
+            LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+                self.stdout.push(&message)
+            }
+        }
+    }
+
+    fn finish(&mut self) -> impl Iterator<Item = String> {
+        self.stdout.finish().into_iter().chain(self.stderr.finish())
+    }
+}
+
+impl Docker {
+    /// Gives the last lines of a container as they are now.
+    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RunnerError> {
+        let mut output = Output::default();
+        let mut last = VecDeque::new();
+        let mut bytes = 0;
+        let mut keep = |line: String| {
+            bytes += line.len() + 1;
+            last.push_back(line);
+            while bytes > KEPT_BYTES || last.len() > KEPT_LINES {
+                bytes -= last.pop_front().map_or(0, |l: String| l.len() + 1);
+            }
+        };
+        let mut logs = Box::pin(self.engine().await?.logs(container, Some(options(KEPT_LINES, false))));
+        let read = async {
+            while let Some(piece) = logs.next().await {
+                output.push(piece?).into_iter().for_each(&mut keep);
+            }
+            output.finish().for_each(&mut keep);
+            Ok::<(), Error>(())
+        };
+        call("give a log", READ, read).await?;
+        Ok(last.into())
+    }
+
+    /// Gives the last lines of a container, and what follows if `follow`, until it ends.
+    pub(crate) async fn lines(
+        &self,
+        container: &str,
+        lines: usize,
+        follow: bool,
+    ) -> Result<LineStream, RunnerError> {
+        let logs = self.engine().await?.logs(container, Some(options(lines, follow)));
+        Ok(Box::pin(split(logs)))
+    }
+
+    /// Appends the end of a container's output to the log of its app, and gives it. What cannot be read or written is
+    /// told in our own log: it does not keep a container from being removed.
+    pub(crate) async fn keep_output(&self, container: &Container) -> Vec<String> {
+        let lines = match self.last_lines(&container.id).await {
+            Ok(lines) => lines,
+            Err(error) => {
+                warn!(container = container.id, %error, "the output of a container is lost");
+                return Vec::new();
+            }
+        };
+        let id = container.instance.clone();
+        let dir = self.config().data.logs(&id.release.app);
+        let (header, kept) = (header(container), lines.clone());
+        let write = move || -> Result<(), func_store::StoreError> {
+            let mut log = LogFile::open(&dir, LOG)?;
+            log.line(&header)?;
+            kept.iter().try_for_each(|line| log.line(line))
+        };
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => debug!(app.name = %id.release.app, lines = lines.len(), "kept the output of {id}"),
+            Ok(Err(error)) => {
+                warn!(app.name = %id.release.app, %error, "the output of {id} could not be kept");
+            }
+            Err(error) => warn!(app.name = %id.release.app, %error, "the output of {id} could not be kept"),
+        }
+        lines
+    }
+}
+
+fn header(container: &Container) -> String {
+    let Container { instance, started, finished, exit_status, .. } = container;
+    format!("--- {instance}, started {started}, ended {finished}, exit status {exit_status}")
+}
+
+fn options(lines: usize, follow: bool) -> LogsOptions {
+    LogsOptions { follow, stdout: true, stderr: true, tail: lines.to_string(), ..Default::default() }
+}
+
+/// Turns the engine's pieces into lines; ends with them, also when the engine goes away.
+fn split(logs: impl Stream<Item = Result<LogOutput, Error>> + Send) -> impl Stream<Item = String> + Send {
+    let ends = stream::once(async { None });
+    let pieces = logs.take_while(|piece| std::future::ready(piece.is_ok())).map(Result::ok).chain(ends);
+    pieces
+        .scan(Output::default(), |output, piece| {
+            let lines = match piece {
+                Some(piece) => output.push(piece),
+                None => output.finish().collect(),
+            };
+            std::future::ready(Some(lines))
+        })
+        .flat_map(stream::iter)
+}

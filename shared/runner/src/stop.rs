@@ -1,0 +1,65 @@
+//! Stopping and removing.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::query_parameters::{RemoveImageOptions, StopContainerOptions};
+use func_model::InstanceId;
+use func_model::limits::STOP_GRACE_MS;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::call::{CallError, WORK, call};
+use crate::container::Container;
+use crate::remove::IfRunning;
+use crate::{Docker, RunnerError, Stop};
+
+#[async_trait]
+impl Stop for Docker {
+    async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<(), RunnerError> {
+        let begun = Instant::now();
+        let Some(found) = self.container(&self.name(id)).await? else { return Ok(()) };
+        self.end(&found, grace).await?;
+        let took_ms = begun.elapsed().as_millis() as u64;
+        info!(app.name = %id.release.app, release = %id.release, took_ms, "stopped {id}");
+        Ok(())
+    }
+
+    async fn remove_container(&self, container: &str, running: bool) -> Result<(), RunnerError> {
+        let Some(found) = self.container(container).await? else { return Ok(()) };
+        if found.running && running {
+            return self.end(&found, Duration::from_millis(STOP_GRACE_MS)).await;
+        }
+        self.bury(&found, IfRunning::Leave).await.map(drop)
+    }
+
+    async fn remove_image(&self, tag: &str) -> Result<(), RunnerError> {
+        let removed = self.engine().await?.remove_image(tag, None::<RemoveImageOptions>, None);
+        match call("remove an image", WORK, removed).await {
+            // 409: a container uses it.
+            Ok(_) | Err(CallError::Denied { status: 404 | 409, .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Docker {
+    async fn end(&self, container: &Container, grace: Duration) -> Result<(), RunnerError> {
+        if container.running {
+            self.end_process(&container.id, grace).await?;
+        }
+        self.bury(container, IfRunning::Kill).await.map(drop)
+    }
+
+    /// The image's own stop signal (SIGTERM unless it names another), the grace in whole seconds, SIGKILL.
+    async fn end_process(&self, container: &str, grace: Duration) -> Result<(), RunnerError> {
+        let seconds = grace.as_millis().div_ceil(1000).try_into().unwrap_or(i32::MAX);
+        let options = StopContainerOptions { signal: None, t: Some(seconds) };
+        let stopped = self.engine().await?.stop_container(container, Some(options));
+        match call("stop a container", grace + WORK, stopped).await {
+            // 404: it is gone; 409: it is being removed.
+            Ok(()) | Err(CallError::Denied { status: 404 | 409, .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

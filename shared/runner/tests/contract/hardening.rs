@@ -1,0 +1,73 @@
+//! What an instance may not do, proven from inside it.
+
+use std::net::Ipv4Addr;
+
+use tokio::net::TcpListener;
+
+use crate::sweep::docker as cli;
+use crate::world::{get, world};
+
+#[tokio::test]
+async fn an_instance_has_no_capabilities_and_gains_none() {
+    let world = world().await;
+    let (_, addr) = world.started("blog").await;
+    let status = get(addr, "/status").await;
+    let value = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(value(set), "0000000000000000", "{set}");
+    }
+    assert_eq!(value("NoNewPrivs"), "1");
+    assert_eq!(value("Seccomp"), "2");
+}
+
+#[tokio::test]
+async fn an_instance_has_the_limits_of_its_manifest() {
+    let world = world().await;
+    let (_, addr) = world.started("blog").await;
+    let limits = get(addr, "/limits").await;
+    assert!(limits.contains(&format!("memory={}\n", 64 * 1024 * 1024)), "{limits}");
+    assert!(limits.contains("pids=64\n"), "{limits}");
+    assert!(limits.contains("cpu=50000"), "{limits}");
+    let container = world.containers().await.remove(0);
+    let format = "{{.HostConfig.MemorySwap}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.Privileged}}";
+    let no_swap = [(64 * 1024 * 1024).to_string(), "no".to_owned(), "false".to_owned()];
+    assert_eq!(cli(&["inspect", "--format", format, &container]), no_swap);
+}
+
+#[tokio::test]
+async fn an_instance_sees_nothing_of_the_hosts_disk() {
+    let world = world().await;
+    let (_, addr) = world.started("blog").await;
+    let container = world.containers().await.remove(0);
+    assert!(cli(&["inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", &container]).is_empty());
+    assert!(!get(addr, "/mounts").await.contains("docker.sock"));
+}
+
+#[tokio::test]
+async fn an_instance_reaches_no_other_and_the_host_reaches_all() {
+    let world = world().await;
+    let (_, blog) = world.started("blog").await;
+    let (_, shop) = world.started("shop").await;
+    assert_eq!(get(blog, "/").await, "hello");
+    assert_eq!(get(shop, "/").await, "hello");
+    assert_eq!(get(blog, &format!("/connect/{blog}")).await, "connected", "the probe can connect");
+    for (from, to) in [(blog, shop), (shop, blog)] {
+        assert_ne!(get(from, &format!("/connect/{to}")).await, "connected", "{from} reached {to}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_does_not_reach_what_listens_on_the_hosts_loopback() {
+    let world = world().await;
+    let (_, blog) = world.started("blog").await;
+    let ours = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = ours.local_addr().unwrap().port();
+    let format = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
+    let gateway = cli(&["network", "inspect", "--format", format, &world.installation]).remove(0);
+    for host in [gateway.as_str(), "127.0.0.1"] {
+        assert_eq!(get(blog, &format!("/connect/{host}:{port}")).await, "ConnectionRefused", "{host}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The contract of a runner, on the real Docker. Each case asks only for the four traits and a [`world::World`]:
+//! for another runner, give `world` another `runner()`.
+
+#![allow(clippy::unwrap_used)]
+
+mod away;
+mod building;
+mod hardening;
+mod images;
+mod looking;
+mod starting;
+mod stopping;
+mod sweep;
+mod world;

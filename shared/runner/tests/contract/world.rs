@@ -1,0 +1,173 @@
+//! One installation of its own for each test: its folder, its network, its images, gone when the test ends.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use func_model::config::RESOURCES;
+use func_model::{ImageDigest, InstanceId, Release};
+use func_runner::{BuildFailed, BuildJob, ByteStream, Config, Docker, Look, Make, Start, StartError, Stop};
+use func_store::{DataDir, Manifests};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::images::{archive, bytes, probe};
+use crate::sweep::{remove_all, sweep_once};
+
+/// Far longer than anything here takes: a test that needs it has failed.
+pub const LONG: Duration = Duration::from_secs(60);
+/// A grace that every app but a deaf one is far below.
+pub const GRACE: Duration = Duration::from_secs(20);
+
+/// Everything that the contract is about.
+pub trait Runner: Start + Make + Stop + Look {}
+impl<T: Start + Make + Stop + Look> Runner for T {}
+
+pub struct World {
+    pub installation: String,
+    pub runner: Box<dyn Runner>,
+    pub data: DataDir,
+    pub manifests: Manifests,
+    pub image: ImageDigest,
+    _dir: TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        remove_all(&self.installation);
+    }
+}
+
+/// Gives an installation with the probe's image.
+pub async fn world() -> World {
+    sweep_once();
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let installation = format!("functest-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDir::open(dir.path()).unwrap();
+    let manifests = Manifests::new(data.clone());
+    let docker = docker(&installation, &data, None);
+    docker.prepare().await.expect("the contract suite needs a Docker engine that this user may use");
+    let (image, tar) = archive(&installation, &["/probe"], &[("probe", probe())]);
+    docker.load(bytes(tar)).await.expect("the probe's image");
+    World { installation, runner: Box::new(docker), data, manifests, image, _dir: dir }
+}
+
+pub fn docker(installation: &str, data: &DataDir, socket: Option<String>) -> Docker {
+    Docker::new(Config {
+        data: data.clone(),
+        manifests: Manifests::new(data.clone()),
+        installation: installation.to_owned(),
+        socket,
+        labels: vec![("func.test".to_owned(), "1".to_owned())],
+    })
+}
+
+/// How an app is made to differ from one that serves.
+#[derive(Default)]
+pub struct App<'a> {
+    pub mode: &'a str,
+    pub env: &'a [(&'a str, &'a str)],
+    pub health: Option<&'a str>,
+    pub memory_bytes: Option<u64>,
+    pub image: Option<ImageDigest>,
+}
+
+impl World {
+    /// Stores the manifest of version 1 of an app.
+    pub fn release(&self, name: &str, app: App<'_>) -> InstanceId {
+        let mut env: BTreeMap<String, String> =
+            app.env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        env.insert("MODE".to_owned(), app.mode.to_owned());
+        let mut limits = RESOURCES;
+        limits.memory_bytes = app.memory_bytes.unwrap_or(64 * 1024 * 1024);
+        limits.pids = 64;
+        limits.cpus_milli = 500;
+        let release = Release {
+            id: format!("{name}-v1").parse().unwrap(),
+            revision: "a".repeat(40).parse().unwrap(),
+            image: app.image.unwrap_or_else(|| self.image.clone()),
+            recipe: "test".to_owned(),
+            port: 8080,
+            hosts: Vec::new(),
+            env,
+            limits,
+            idle_ms: 60_000,
+            health: app.health.map(str::to_owned),
+            created_ms: 1,
+        };
+        self.manifests.add(&release).unwrap();
+        release.id.instance()
+    }
+
+    pub fn serving(&self, name: &str) -> InstanceId {
+        self.release(name, App { mode: "serve", ..App::default() })
+    }
+
+    pub async fn started(&self, name: &str) -> (InstanceId, SocketAddr) {
+        let id = self.serving(name);
+        let addr = self.runner.start(&id, LONG).await.unwrap();
+        (id, addr)
+    }
+
+    /// Starts what must not start.
+    pub async fn start_fails(&self, id: &InstanceId, within: Duration) -> StartError {
+        self.runner.start(id, within).await.expect_err("it must not start")
+    }
+
+    /// Gives what is kept of the app's output.
+    pub fn kept(&self, id: &InstanceId) -> String {
+        func_store::tail(&self.data.logs(&id.release.app), "instance", 10_000).unwrap().join("\n")
+    }
+
+    /// Gives the engine's ids of all containers of this installation.
+    pub async fn containers(&self) -> Vec<String> {
+        self.runner.seen().await.unwrap().containers.into_iter().map(|c| c.container).collect()
+    }
+
+    /// Builds, and gives the lines as well.
+    pub async fn build(
+        &self,
+        context: ByteStream,
+        within: Duration,
+    ) -> (Result<ImageDigest, BuildFailed>, Vec<String>) {
+        let (tx, mut rx) = mpsc::channel(8);
+        let job =
+            BuildJob { release: "blog-v1".parse().unwrap(), dockerfile: "Dockerfile".to_owned(), within };
+        let read = async {
+            let mut lines = Vec::new();
+            while let Some(line) = rx.recv().await {
+                lines.push(line);
+            }
+            lines
+        };
+        tokio::join!(self.runner.build(&job, context, tx), read)
+    }
+}
+
+/// Asks an app for a path, and gives the body.
+pub async fn get(addr: SocketAddr, path: &str) -> String {
+    let asked = async {
+        let mut connection = TcpStream::connect(addr).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(LONG, asked).await.expect("an answer in time").expect("an answer");
+    answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
+}
+
+/// Waits until something is so.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    let deadline = Instant::now() + LONG;
+    while !so().await {
+        assert!(Instant::now() < deadline, "waited {} s until {what}", LONG.as_secs());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
