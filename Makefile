@@ -20,8 +20,10 @@ build: ## Build the release program
 	@.ci/setup run
 	cargo build --release --locked
 
+# The release program first: one of the tests does what the quick start says.
 test: ## Run all tests; as root it installs what they need
 	@.ci/setup test
+	cargo build --release --locked
 	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm
 	cargo test --workspace --locked
 

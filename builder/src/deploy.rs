@@ -148,7 +148,8 @@ impl Builder {
         };
         let image = self.blocking(&job.app, packed).await?;
         let ids = [image.digest.clone(), image.manifest_digest.clone()];
-        report.step(format!("{} files, {} with the file server", image.files, size(image.bytes())));
+        let files = if image.files == 1 { "1 file".to_owned() } else { format!("{} files", image.files) };
+        report.step(format!("{files}, {} with the file server", size(image.bytes())));
         if let Some(known) = self.known(&ids).await? {
             return Ok(known);
         }

@@ -59,8 +59,8 @@ impl Routes {
             let wait = match self.refresh().await {
                 Ok(()) => ANEW,
                 Err(e) => {
-                    // Told once for each time that it is away.
-                    match failed {
+                    // Told once for each time that it is away. A ledger that has yet to be filled is nothing odd.
+                    match failed || matches!(e, LedgerError::Lost) && !self.known() {
                         true => debug!("the routes cannot be read: {e}"),
                         false => warn!("the routes cannot be read, the last ones stand: {e}"),
                     }

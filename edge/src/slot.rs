@@ -263,3 +263,7 @@ impl Slots {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "slot_tests.rs"]
+mod tests;

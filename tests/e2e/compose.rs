@@ -109,8 +109,12 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     assert!(said.contains("shop-v1 is live"), "{said}");
     let site = Repo::site(world, "a site");
     site.push(&world.http_url_with("blog", &token)).succeeded();
+    Repo::site(world, "over ssh").push(&world.ssh_url("page")).succeeded();
+    Repo::app(world, "over http").push(&world.http_url_with("api", &token)).succeeded();
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello one".into()));
     assert_eq!(world.get("blog.localhost", "/"), (200, "a site".into()));
+    assert_eq!(world.get("page.localhost", "/"), (200, "over ssh".into()));
+    assert_eq!(world.get("api.localhost", "/"), (200, "hello over http".into()));
     app.write("version", "two");
     app.commit("the second");
     app.push(&world.ssh_url("shop")).succeeded();
@@ -119,7 +123,7 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     app.commit("broken");
     let said = app.push(&world.ssh_url("shop")).failed();
     assert!(said.contains("the database is not there") && said.contains("v2 stays live"), "{said}");
-    until("both sleep", || world.containers().is_empty());
+    until("all sleep", || world.containers().is_empty());
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello two".into()));
     // Redis comes back empty: what is warm answers, and what sleeps is woken as soon as the cleaner has restored it.
     compose.run(&["restart", "redis"]);

@@ -18,12 +18,13 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The code block that follows `heading`.
+/// The code block that follows `heading`, without comments.
 fn block(heading: &str) -> Vec<String> {
     let readme = readme();
     let rest = readme.split_once(heading).unwrap_or_else(|| panic!("README.md has no {heading:?}")).1;
     let code = rest.split("```").nth(1).expect("a code block");
-    code.lines().skip(1).map(str::to_owned).filter(|l| !l.trim().is_empty()).collect()
+    let line = |l: &str| l.split("  #").next().unwrap_or_default().trim_end().to_owned();
+    code.lines().skip(1).map(line).filter(|l| !l.is_empty()).collect()
 }
 
 struct Run {
@@ -76,7 +77,7 @@ fn a_stranger_who_follows_the_quick_start_sees_the_app_come_and_go() {
     let installation = func_store::DataDir::open(&data).expect("a data folder").installation();
     register(&installation);
     let run = block("## Quick start");
-    assert_eq!(run[..2], ["make run", "make test"], "the quick start has exactly two commands");
+    assert_eq!(run, ["make run", "make test"], "the quick start has exactly two commands");
     let log = folder.join("run.log");
     let file = std::fs::File::create(&log).expect("a log");
     // Ports of the system's choice, and the release build of this checkout: the commands are the README's.

@@ -1,0 +1,138 @@
+//! Slots on paused time: who enters, what is renewed, what is left.
+
+use tokio::time::advance;
+
+use super::*;
+
+fn slot() -> (Slots, Arc<Slot>) {
+    let slots = Slots::new("edge".into());
+    let slot = slots.slot(&"blog-v1.1".parse().expect("an instance"));
+    (slots, slot)
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint { addr: "10.0.0.2:8080".parse().expect("an address"), generation: 7 }
+}
+
+/// A slot under a lease taken now.
+fn held() -> (Slots, Arc<Slot>, LeaseId) {
+    let (slots, slot) = slot();
+    let lease = slot.new_lease();
+    slot.hold(lease.clone(), endpoint(), Instant::now());
+    (slots, slot, lease)
+}
+
+/// What is to be done, in words: `renew edge#1`, `leave edge#1`.
+fn duties(slots: &Slots) -> Vec<String> {
+    let word = |duty: &Duty| match duty {
+        Duty::Renew(lease) => format!("renew {lease}"),
+        Duty::Leave(leaving) => format!("leave {}", leaving.lease),
+    };
+    slots.duties(false).iter().map(|(_, duty)| word(duty)).collect()
+}
+
+fn never() -> watch::Receiver<Option<Landing>> {
+    watch::channel(None).1
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_enters_without_a_lease() {
+    let (_slots, slot) = slot();
+    assert!(slot.try_enter().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_trusted_until_a_margin_before_its_end_and_longer_only_without_a_ledger() {
+    let (slots, slot, _) = held();
+    assert_eq!(slot.try_enter().expect("it is held").endpoint, endpoint());
+    advance(TRUST).await;
+    assert!(slot.try_enter().is_none());
+    slots.set_away(true);
+    assert!(slot.try_enter().is_some(), "what is warm is served from memory");
+    slots.set_away(false);
+    assert!(slot.try_enter().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_is_renewed_for_as_long_as_it_takes() {
+    let (slots, slot, lease) = held();
+    let in_flight = slot.try_enter().expect("it is held");
+    for _ in 0..100 {
+        advance(RENEW).await;
+        assert_eq!(duties(&slots), [format!("renew {lease}")]);
+        slot.renewed(&lease, Some(endpoint()), Instant::now());
+    }
+    drop(in_flight);
+    assert_eq!(duties(&slots), [""; 0]);
+    advance(LINGER).await;
+    assert_eq!(duties(&slots), [format!("leave {lease}")]);
+    assert!(slot.try_enter().is_none(), "what is left is entered no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_waiting_keeps_the_lease() {
+    let (slots, slot, lease) = held();
+    let waiting = slot.join(1, never).expect("there is a place");
+    advance(LINGER).await;
+    assert_eq!(duties(&slots), [""; 0]);
+    drop(waiting);
+    assert_eq!(duties(&slots), [format!("leave {lease}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forsaken_endpoint_is_entered_by_nobody_but_keeps_its_lease() {
+    let (slots, slot, lease) = held();
+    let in_flight = slot.try_enter().expect("it is held");
+    slot.forsake(endpoint().generation - 1);
+    assert!(slot.try_enter().is_some(), "another generation was meant");
+    slot.forsake(endpoint().generation);
+    assert!(slot.try_enter().is_none());
+    advance(RENEW).await;
+    assert_eq!(duties(&slots), [format!("renew {lease}")]);
+    drop(in_flight);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_lease_replaces_the_older_which_is_left() {
+    let (slots, slot, old) = held();
+    let new = slot.new_lease();
+    assert_ne!(old, new);
+    slot.hold(new.clone(), endpoint(), Instant::now());
+    assert_eq!(duties(&slots), [format!("leave {old}")]);
+    slot.renewed(&old, None, Instant::now());
+    assert!(slot.try_enter().is_some(), "a late answer about the old lease changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_may_wait_and_a_place_is_free_again_when_one_leaves() {
+    let (_slots, slot) = slot();
+    let first = slot.join(2, never).expect("a place");
+    let _second = slot.join(2, || unreachable!("the flight is under way")).expect("a place");
+    assert!(slot.join(2, never).is_none());
+    drop(first);
+    assert!(slot.join(2, never).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_edge_is_idle_when_the_last_request_ends() {
+    let (slots, slot, _) = held();
+    let requests: Vec<_> = (0..3).map(|_| slot.try_enter().expect("it is held")).collect();
+    assert_eq!(slots.in_flight(), 3);
+    let slots = Arc::new(slots);
+    let waiting = tokio::spawn({
+        let slots = slots.clone();
+        async move { slots.idle().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(requests);
+    waiting.await.expect("it is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_nobody_has_is_forgotten() {
+    let (slots, slot) = slot();
+    drop(slot);
+    duties(&slots);
+    assert!(slots.all.read().expect("no panic").is_empty());
+}
