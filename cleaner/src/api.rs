@@ -137,9 +137,12 @@ async fn send_logs(
     for line in old.into_iter().chain(running) {
         tx.send(line).await?;
     }
+    if !follow {
+        return Ok(());
+    }
     // What runs now has been given up to here; what starts later is given from its first line.
     let mut given = 0;
-    while follow {
+    loop {
         if let Some(id) = &instance {
             let mut stream = cleaner.config.look.logs(id, given, true).await?;
             while let Some(line) = stream.next().await {
@@ -150,7 +153,6 @@ async fn send_logs(
         tokio::time::sleep(FOLLOW_AGAIN).await;
         instance = live_instance(cleaner, app).await?;
     }
-    Ok(())
 }
 
 /// The instance of the live release, if the ledger says that it runs.

@@ -22,10 +22,10 @@ pub(crate) async fn restore(cleaner: &Cleaner) -> anyhow::Result<()> {
         restored.instances.insert(id.instance(), RestoredInstance { addr: None, retired: false });
     }
     for container in &seen.containers {
-        if let (Some(id), SeenState::Running { addr }) = (&container.instance, container.state) {
-            if let Some(instance) = running(cleaner, id, addr, &restored.instances).await {
-                restored.instances.insert(id.clone(), instance);
-            }
+        if let (Some(id), SeenState::Running { addr }) = (&container.instance, container.state)
+            && let Some(instance) = running(cleaner, id, addr, &restored.instances).await
+        {
+            restored.instances.insert(id.clone(), instance);
         }
     }
     let warm = restored.instances.values().filter(|i| i.addr.is_some()).count();

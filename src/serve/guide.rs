@@ -29,8 +29,13 @@ pub(super) fn print(info: &ServerInfo, token: Option<&str>, data: &DataDir, sett
         }
     }
     println!("  look        {}", info.app_url("blog"));
-    println!("  commands    func apps --data {}", data.root().display());
+    println!("  commands    {} apps --data {}", program(), data.root().display());
     println!("  stop        Ctrl-C\n");
+}
+
+/// This program as it can be typed: its name alone would have to be on the PATH.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "func".to_owned(), |path| path.display().to_string())
 }
 
 /// How many public keys are let in.

@@ -121,7 +121,7 @@ impl Value {
 
     pub(super) fn duration_ms(&self, min_ms: u64, max_ms: u64) -> Result<u64, SettingError> {
         let shown = |ms: u64| {
-            if ms % 3_600_000 == 0 && ms > 0 {
+            if ms.is_multiple_of(3_600_000) && ms > 0 {
                 format!("{}h", ms / 3_600_000)
             } else {
                 format!("{}s", ms / 1_000)
