@@ -48,5 +48,5 @@ bench: build ## Measure func beside its peers, in one run
 	@.ci/setup bench
 	benches/run
 
-clean-data: ## Remove the data of `make run`
-	rm -rf $(DATA)
+clean-data: ## Remove the data of `make run`, its containers, images and network
+	@.ci/clean $(DATA)

@@ -7,6 +7,7 @@ mod server_info;
 mod settings;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use cli::{Cli, Command, Hook};
@@ -15,6 +16,9 @@ use cli::{Cli, Command, Hook};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long what blocks may go on when everything else has ended.
+const LINGER: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments());
     let run = async { run(cli).await };
@@ -22,7 +26,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return fail(&anyhow::anyhow!(e).context("start the runtime")),
     };
-    match runtime.block_on(run) {
+    let ended = runtime.block_on(run);
+    // What blocks (compressing a site, reading a disk) is not waited for.
+    runtime.shutdown_timeout(LINGER);
+    match ended {
         Ok(code) => code,
         Err(e) => fail(&e),
     }

@@ -1,6 +1,7 @@
 //! `func serve`: binds the doors, makes what the services share, runs them, and ends them in order.
 
 mod doors;
+pub mod git;
 mod guide;
 mod logs;
 mod parts;
@@ -43,20 +44,18 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     let doors = Doors::bind(&settings, role)?;
     let data = DataDir::open(&settings.data)
         .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
-    let info = doors.info(&settings)?;
+    let info = doors.info(&settings, &data)?;
+    let parts = Arc::new(Parts::make(&settings, role, data.clone()).await?);
     let mut token = None;
     if role.is(Role::Githost) {
+        git::check().await?;
         info.write(&data)?;
         token = new_token(&data, &settings)?;
     }
-    let parts = Arc::new(Parts::make(&settings, role, data.clone()).await?);
     let mut running = parts::Running::start(&parts, doors, &info, role)?;
     let ready = async {
         parts.ready().await;
-        match serve.guide {
-            true => guide::print(&info, token.as_deref(), &data, &settings),
-            false => info!("func is ready"),
-        }
+        guide::tell(serve.guide, &info, token.as_deref(), &data, &settings);
         std::future::pending::<()>().await
     };
     let ended = tokio::select! {
@@ -79,13 +78,12 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes the token of a new installation and tells it: the only time that it is seen.
+/// Makes the token of a new installation, when nothing can keep the process from telling it.
 fn new_token(data: &DataDir, settings: &Settings) -> anyhow::Result<Option<String>> {
     if settings.http_listen.is_empty() || Token::stored(data)?.is_some() {
         return Ok(None);
     }
     let (_, text) = Token::make(data).context("make the token")?;
-    info!("the token for git over HTTP, shown only now: {text}");
     Ok(Some(text))
 }
 

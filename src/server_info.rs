@@ -17,6 +17,8 @@ pub struct ServerInfo {
     pub url: String,
     pub domain: String,
     pub branch: String,
+    /// The label of everything that is this server's on the engine.
+    pub installation: String,
 }
 
 impl ServerInfo {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use func_ledger::{LedgerError, Settle};
-use func_model::{AppName, CoolPermit, InstanceId, Phase, ReleaseId, Route, SeenImage, Step};
+use func_model::{AppName, InstanceId, Phase, ReleaseId, Route, SeenImage, Step};
 use func_store::Lock;
 use tracing::{debug, info};
 
@@ -24,10 +24,7 @@ pub(crate) async fn execute(cleaner: &Arc<Cleaner>, step: &Step) -> anyhow::Resu
         Step::Discard { id, generation } => settle(cleaner, id, *generation, Settle::Discard).await,
         Step::Gone { id, generation } => settle(cleaner, id, *generation, Settle::Gone).await,
         Step::Reset { id, generation } => settle(cleaner, id, *generation, Settle::Reset).await,
-        Step::StopAgain { id, generation } => {
-            stop_in_background(cleaner, CoolPermit { id: id.clone(), generation: *generation });
-            Ok(())
-        }
+        Step::StopAgain { id, generation } => settle(cleaner, id, *generation, Settle::Recool).await,
         Step::RemoveContainer { container, instance, running } => {
             remove_container(cleaner, container, instance.as_ref(), *running).await
         }
@@ -81,15 +78,17 @@ async fn retire(cleaner: &Cleaner, id: &InstanceId) -> anyhow::Result<()> {
     Ok(cleaner.config.promote.retire(id).await?)
 }
 
-/// One that answers is adopted; one that does not is stopped.
+/// One that answers is adopted, and so is one that somebody holds a lease on; another is stopped.
 async fn adopt(
     cleaner: &Arc<Cleaner>,
     id: &InstanceId,
     generation: u64,
     addr: SocketAddr,
 ) -> anyhow::Result<()> {
+    let (records, now_ms) = cleaner.config.watch.records().await?;
+    let used = records.get(id).is_some_and(|record| record.leased(now_ms));
     let ready = match cleaner.release(&id.release) {
-        Some(release) => cleaner.config.look.ready(&release, addr).await,
+        Some(release) => used || cleaner.config.look.ready(&release, addr).await,
         None => false,
     };
     let settled = if ready { Settle::Adopt(addr) } else { Settle::Discard };
@@ -97,15 +96,16 @@ async fn adopt(
 }
 
 async fn settle(cleaner: &Arc<Cleaner>, id: &InstanceId, generation: u64, how: Settle) -> anyhow::Result<()> {
+    let Some(turn) = cleaner.take_turn(id) else { return Ok(()) };
     let permit = cleaner.config.cool.settle(id, generation, how).await?;
     info!(app.name = %id.release.app, release = %id.release, generation, "settled {id}: {how:?}");
     if let Some(permit) = permit {
-        stop_in_background(cleaner, permit);
+        stop_in_background(turn, permit);
     }
     Ok(())
 }
 
-/// One that is made but not started may belong to a start that has begun since the plan: it is looked at once more.
+/// What belongs to nobody may have become somebody's since the plan: it is looked at once more.
 async fn remove_container(
     cleaner: &Cleaner,
     container: &str,
@@ -113,8 +113,15 @@ async fn remove_container(
     running: bool,
 ) -> anyhow::Result<()> {
     let (records, now_ms) = cleaner.config.watch.records().await?;
-    let starting = |id| matches!(records.get(id).map(|r| &r.phase), Some(Phase::Waking { until_ms, .. }) if *until_ms > now_ms);
-    if instance.is_some_and(starting) {
+    let record = instance.and_then(|id| records.get(id));
+    let claimed = record.is_some_and(|record| match record.phase {
+        Phase::Waking { until_ms, .. } => until_ms > now_ms,
+        Phase::Warm { .. } | Phase::Cooling { .. } => running,
+        Phase::Cold | Phase::Broken { .. } => false,
+    });
+    let introduced =
+        running && record.is_none() && instance.is_some_and(|id| cleaner.release(&id.release).is_some());
+    if claimed || introduced {
         return Ok(());
     }
     Ok(cleaner.config.stop.remove_container(container, running).await?)

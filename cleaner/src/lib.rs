@@ -8,13 +8,15 @@ mod execute;
 mod reconcile;
 mod restore;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
 use func_ledger::{Cool, Promote, Watch};
-use func_model::{Release, ReleaseId};
+use func_model::{InstanceId, Release, ReleaseId};
 use func_runner::{Look, Stop};
 use func_store::{DataDir, Lock, Manifests};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -37,15 +39,43 @@ struct Cleaner {
     config: Config,
     /// Stops under way; each ends by itself.
     stops: TaskTracker,
+    /// The instances that they stop.
+    stopping: Mutex<BTreeSet<InstanceId>>,
+    /// Somebody saw that the ledger is lost.
+    lost: Notify,
 }
 
 impl Cleaner {
+    fn stopping(&self) -> MutexGuard<'_, BTreeSet<InstanceId>> {
+        // Each change is one call.
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the turn of stopping an instance, before the ledger is asked for the right to: `None` if it is taken.
+    fn take_turn(self: &Arc<Self>, id: &InstanceId) -> Option<Turn> {
+        let free = self.stopping().insert(id.clone());
+        free.then(|| Turn { cleaner: self.clone(), id: id.clone() })
+    }
+
     /// Reads a release's manifest; a spoilt one counts as none, and is told.
     fn release(&self, id: &ReleaseId) -> Option<Release> {
         self.config.manifests.release(id).unwrap_or_else(|e| {
             warn!(release = %id, "the manifest of {id} cannot be read: {e}");
             None
         })
+    }
+}
+
+/// The turn of stopping one instance. Two stops of the same instance must not overlap: the later one could meet its
+/// successor.
+struct Turn {
+    cleaner: Arc<Cleaner>,
+    id: InstanceId,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.cleaner.stopping().remove(&self.id);
     }
 }
 
@@ -59,7 +89,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         bail!("another cleaner works on {}: stop it first", config.data.root().display());
     };
     let socket = config.data.socket("cleaner");
-    let cleaner = Arc::new(Cleaner { config, stops: TaskTracker::new() });
+    let cleaner = Arc::new(Cleaner {
+        config,
+        stops: TaskTracker::new(),
+        stopping: Mutex::default(),
+        lost: Notify::new(),
+    });
     let router = api::router(cleaner.clone());
     let serve = func_socket::serve(&socket, router, shutdown.clone().cancelled_owned());
     let work = async {

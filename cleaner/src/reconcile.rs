@@ -43,7 +43,13 @@ pub(crate) async fn keep_right(cleaner: Arc<Cleaner>) {
                 AGAIN
             }
         };
-        if timeout(wait, exit(&mut exits)).await.is_ok() {
+        let woken = async {
+            tokio::select! {
+                () = exit(&mut exits) => {}
+                () = cleaner.lost.notified() => {}
+            }
+        };
+        if timeout(wait, woken).await.is_ok() {
             sleep(SETTLE).await;
         }
     }
@@ -94,7 +100,8 @@ async fn known(cleaner: &Cleaner) -> anyhow::Result<(Known, u64)> {
     let routes = cleaner.config.watch.routes().await?;
     let (current, releases) = on_disk(cleaner)?;
     let routes = routes.into_iter().map(|(app, route)| (app, route.number)).collect();
-    Ok((Known { current, releases, routes, records }, now_ms))
+    let stopping = cleaner.stopping().clone();
+    Ok((Known { current, releases, routes, records, stopping }, now_ms))
 }
 
 type OnDisk =

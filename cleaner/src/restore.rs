@@ -35,7 +35,8 @@ pub(crate) async fn restore(cleaner: &Cleaner) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One that runs and is ready. What runs and is not ready stays a stray: the plan deals with it.
+/// One that runs: warm if it is ready. If not it is cold, so that those who still use it can put their leases back
+/// before the plan deals with it.
 async fn running(
     cleaner: &Cleaner,
     id: &InstanceId,
@@ -44,5 +45,5 @@ async fn running(
 ) -> Option<RestoredInstance> {
     let release = cleaner.release(&id.release)?;
     let ready = cleaner.config.look.ready(&release, addr).await;
-    ready.then(|| RestoredInstance { addr: Some(addr), retired: !live.contains_key(id) })
+    Some(RestoredInstance { addr: ready.then_some(addr), retired: !live.contains_key(id) })
 }

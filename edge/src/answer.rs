@@ -1,5 +1,7 @@
 //! Answers that the edge gives itself: refusals, in words for anybody.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use func_model::Refusal;
 use http::header;
@@ -7,10 +9,28 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use tracing::debug;
 
-/// Answers a request with a refusal. The request's body is not read: the connection is closed after it.
+/// How much of a refused request's body is read, and for how long: a connection that is closed over unread bytes is
+/// reset, and takes the answer with it.
+const BODY_BYTES: usize = 256 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Answers a request with a refusal. Little of the request's body is read: the connection is closed after it.
 pub(crate) async fn refuse(session: &mut Session, refusal: &Refusal, request_id: &str) {
     if let Err(e) = write(session, refusal, request_id).await {
         debug!(request.id = request_id, "the client left before it was answered: {e}");
+        return;
+    }
+    // Whether the rest came or not, it is done.
+    let _ = tokio::time::timeout(BODY_WITHIN, discard_body(session)).await;
+}
+
+async fn discard_body(session: &mut Session) {
+    let mut read = 0;
+    while let Ok(Some(bytes)) = session.read_request_body().await {
+        read += bytes.len();
+        if read > BODY_BYTES {
+            return;
+        }
     }
 }
 

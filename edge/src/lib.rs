@@ -16,13 +16,14 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use func_ledger::{Enter, Watch};
 use func_model::HostName;
 use func_model::limits::RETRIES_MAX;
 use func_runner::Start;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::ListenerConfig;
+use pingora::listeners::{ListenerConfig, TcpSocketOptions};
+use pingora::protocols::TcpKeepalive;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
@@ -56,6 +57,14 @@ pub struct Config {
     pub drain: Duration,
 }
 
+/// How a client that has vanished is noticed: a silent WebSocket would hold its app awake for ever.
+const CLIENT_ALIVE: TcpKeepalive = TcpKeepalive {
+    idle: Duration::from_secs(60),
+    interval: Duration::from_secs(10),
+    count: 6,
+    user_timeout: Duration::from_secs(120),
+};
+
 /// Serves until `shutdown`, then until nothing is in flight or `drain` is over; leases are kept to the end.
 ///
 /// # Errors
@@ -67,23 +76,29 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let wake = Arc::new(Wake::new(slots.clone(), config.enter, config.watch, config.start));
     let helpers = TaskTracker::new();
     let done = CancellationToken::new();
-    helpers.spawn(done.clone().run_until_cancelled_owned(routes.clone().follow()));
-    helpers.spawn(done.clone().run_until_cancelled_owned(keeper.clone().keep_on()));
+    let mut following = helpers.spawn(done.clone().run_until_cancelled_owned(routes.clone().follow()));
+    let mut keeping = helpers.spawn(done.clone().run_until_cancelled_owned(keeper.clone().keep_on()));
 
-    let proxy = Proxy::new(routes, wake.clone(), config.trusted_proxies, shutdown.clone());
+    let proxy = Proxy::new(routes, wake.clone(), slots.clone(), config.trusted_proxies, shutdown.clone());
     let (stop, stopped) = watch::channel(false);
     let mut service = service(proxy);
     let fds = adopt(config.listeners, &mut service)?;
-    let serving = tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+    let mut serving = tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
 
-    shutdown.cancelled().await;
+    // Each of its parts goes on until it is told to end; one that ended by itself ends the edge, which is told.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ended = &mut serving => bail!("the edge serves no more: {ended:?}"),
+        ended = &mut following => bail!("the edge follows no routes any more: {ended:?}"),
+        ended = &mut keeping => bail!("the edge keeps no leases any more: {ended:?}"),
+    }
     // The receivers are in the service; when it is gone already there is nothing to tell.
     let _ = stop.send(true);
     serving.await.context("serve requests")?;
     let drained = tokio::time::timeout(config.drain, slots.idle()).await.is_ok();
     match drained {
         true => info!("the edge has answered everything"),
-        false => warn!(requests = slots.in_flight(), "the edge leaves with requests in flight"),
+        false => warn!(requests = slots.requests(), "the edge leaves with requests in flight"),
     }
     wake.close().await;
     done.cancel();
@@ -115,7 +130,9 @@ fn adopt(listeners: Vec<TcpListener>, service: &mut ProxyService) -> anyhow::Res
         listener.set_nonblocking(true).context("set up a listener")?;
         // What an app drips has to reach the client as it comes: no write buffer of ours before the socket.
         let unbuffered = L4BufferSettings { write: Some(0), ..L4BufferSettings::default() };
-        service.add_listener(ListenerConfig::tcp(&address).l4_buffer(unbuffered));
+        let mut options = TcpSocketOptions::default();
+        options.tcp_keepalive = Some(CLIENT_ALIVE);
+        service.add_listener(ListenerConfig::tcp(&address).tcp_socket_options(options).l4_buffer(unbuffered));
         fds.add(address, listener.into_raw_fd());
     }
     Ok(Arc::new(parking_lot::Mutex::new(fds)))

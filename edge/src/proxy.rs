@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use crate::answer::refuse;
 use crate::routes::Routes;
-use crate::slot::InFlight;
+use crate::slot::{InFlight, Request, Slots};
 use crate::upgrade::LateConnect;
 use crate::wake::{Closed, Wake};
 
@@ -33,6 +33,8 @@ const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// How often a route is looked up again for a request whose release was just retired.
 const LOOKUPS_MAX: usize = 4;
+/// How long it is waited before: between retiring and promoting there is nothing, but a snapshot may be on its way.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a client may be silent within a request's body.
 const CLIENT_SILENT: Duration = Duration::from_secs(60);
 /// The longest request id that is taken over.
@@ -40,6 +42,8 @@ const REQUEST_ID_BYTES: usize = 128;
 
 /// One request on its way.
 pub(crate) struct Ctx {
+    /// Counted until the last byte of its answer.
+    _request: Request,
     began: Instant,
     host: Option<HostName>,
     app: Option<AppName>,
@@ -54,6 +58,7 @@ pub(crate) struct Ctx {
 pub(crate) struct Proxy {
     routes: Arc<Routes>,
     wake: Arc<Wake>,
+    slots: Arc<Slots>,
     trusted_proxies: Vec<IpAddr>,
     shutdown: CancellationToken,
 }
@@ -62,10 +67,11 @@ impl Proxy {
     pub(crate) fn new(
         routes: Arc<Routes>,
         wake: Arc<Wake>,
+        slots: Arc<Slots>,
         trusted_proxies: Vec<IpAddr>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { routes, wake, trusted_proxies, shutdown }
+        Self { routes, wake, slots, trusted_proxies, shutdown }
     }
 
     /// Routes and wakes; looks the route up again when the release was retired in between.
@@ -86,6 +92,7 @@ impl Proxy {
                 Err(Closed::Refused(refusal)) => return Err(refusal),
                 Err(Closed::Retired) => {
                     debug!("{release} was retired; its route is looked up again");
+                    tokio::time::sleep(LOOK_AGAIN).await;
                     self.routes.refresh().await.map_err(|_| Refusal::Lost)?;
                 }
             }
@@ -113,6 +120,8 @@ impl Proxy {
         // A pooled connection never crosses over to the successor of an instance.
         peer.group_key = endpoint.generation;
         peer.options.connection_timeout = Some(CONNECT);
+        // The one that an upgrade's own connector keeps to as well.
+        peer.options.total_connection_timeout = Some(CONNECT);
         // An unsafe request is not repeated, so it must not meet a connection that the app is just closing:
         // it gets a new one, and leaves none behind.
         let kept = request == Kind::Safe;
@@ -208,6 +217,7 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) -> Ctx {
         Ctx {
+            _request: self.slots.request(),
             began: Instant::now(),
             host: None,
             app: None,
@@ -225,8 +235,7 @@ impl ProxyHttp for Proxy {
         if self.shutdown.is_cancelled() {
             session.as_downstream_mut().set_keepalive(None);
         }
-        let silent = if session.is_upgrade_req() { None } else { Some(CLIENT_SILENT) };
-        session.as_downstream_mut().set_read_timeout(silent);
+        session.as_downstream_mut().set_read_timeout(Some(CLIENT_SILENT));
         match authority(session).map(host_of) {
             Some(Ok(host)) => {
                 ctx.host = Some(host);
@@ -276,8 +285,11 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         response.insert_header("x-request-id", ctx.request_id.as_str())?;
-        // What streams may be silent for as long as it likes, in both directions.
-        session.as_downstream_mut().set_read_timeout(None);
+        // Once it is answered a stream may be silent for as long as it likes, in both directions. `100 Continue` is no
+        // answer: the upload only begins with it.
+        if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            session.as_downstream_mut().set_read_timeout(None);
+        }
         Ok(())
     }
 

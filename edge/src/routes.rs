@@ -23,11 +23,18 @@ pub(crate) struct Routes {
     table: ArcSwap<RouteTable>,
     /// Whether the ledger has ever been read: before that nobody can say that a host is unknown.
     known: std::sync::atomic::AtomicBool,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Routes {
     pub(crate) fn new(domain: HostName, watch: Arc<dyn Watch>) -> Self {
-        Self { domain, watch, table: ArcSwap::default(), known: false.into() }
+        Self {
+            domain,
+            watch,
+            table: ArcSwap::default(),
+            known: false.into(),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Gives the release that answers for `host`.
@@ -45,6 +52,8 @@ impl Routes {
     /// # Errors
     /// [`LedgerError`] if it cannot be read; the old routes stand.
     pub(crate) async fn refresh(&self) -> Result<(), LedgerError> {
+        // One at a time: the later read must not be replaced by the earlier.
+        let _turn = self.turn.lock().await;
         let routes = self.watch.routes().await?;
         self.table.store(Arc::new(RouteTable::new(self.domain.clone(), &routes)));
         self.known.store(true, std::sync::atomic::Ordering::Release);

@@ -1,7 +1,7 @@
 //! Slots: what this edge holds of each instance, and how many requests it has in it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ pub(crate) struct Slot {
 struct Shared {
     holder: String,
     serial: AtomicU64,
-    in_flight: std::sync::atomic::AtomicUsize,
-    nothing_in_flight: Notify,
+    requests: AtomicUsize,
+    no_requests: Notify,
     /// The ledger did not answer the last renewal: leases are trusted beyond their time, because who cannot renew
     /// cannot be the only one, and a cleaner without a ledger stops nothing.
     away: AtomicBool,
@@ -68,15 +68,9 @@ pub(crate) struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        {
-            let mut state = self.slot.lock();
-            state.in_flight -= 1;
-            state.used = Some(Instant::now());
-        }
-        let shared = &self.slot.slots;
-        if shared.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            shared.nothing_in_flight.notify_waiters();
-        }
+        let mut state = self.slot.lock();
+        state.in_flight -= 1;
+        state.used = Some(Instant::now());
     }
 }
 
@@ -108,7 +102,6 @@ impl Slot {
             return None;
         }
         state.in_flight += 1;
-        self.slots.in_flight.fetch_add(1, Ordering::AcqRel);
         Some(InFlight { slot: self.clone(), endpoint })
     }
 
@@ -160,6 +153,14 @@ impl Slot {
             return None;
         }
         state.waiters += 1;
+        // A flight whose task is dead without having landed is none.
+        if state
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.has_changed().is_err() && flight.borrow().is_none())
+        {
+            state.flight = None;
+        }
         let flight = state.flight.get_or_insert_with(launch).clone();
         Some(Waiting { slot: self.clone(), flight })
     }
@@ -176,7 +177,9 @@ impl Slot {
             Duty::Leave(Leaving { id: self.id.clone(), lease, idle_for_ms: idle_for.as_millis() as u64 })
         };
         let mut duties: Vec<Duty> = std::mem::take(&mut state.replaced).into_iter().map(leaving).collect();
-        let unused = state.in_flight == 0 && state.waiters == 0 && idle_for >= LINGER;
+        // Without a ledger a lease that is given up cannot be had back: what is warm stays so.
+        let away = self.slots.away.load(Ordering::Acquire);
+        let unused = state.in_flight == 0 && state.waiters == 0 && idle_for >= LINGER && !away;
         if unused || leave_all {
             duties.extend(state.held.take().map(|held| leaving(held.lease)));
         } else if let Some(held) = state.held.as_ref().filter(|held| held.renew_at <= now) {
@@ -215,8 +218,8 @@ impl Slots {
         let shared = Shared {
             holder,
             serial: AtomicU64::new(1),
-            in_flight: 0.into(),
-            nothing_in_flight: Notify::new(),
+            requests: 0.into(),
+            no_requests: Notify::new(),
             away: false.into(),
         };
         Self { all: RwLock::default(), shared: Arc::new(shared) }
@@ -248,18 +251,37 @@ impl Slots {
         self.shared.away.store(away, Ordering::Release);
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
-        self.shared.in_flight.load(Ordering::Acquire)
+    /// Counts a request from its beginning to its end: before it has an instance, and after.
+    pub(crate) fn request(&self) -> Request {
+        self.shared.requests.fetch_add(1, Ordering::AcqRel);
+        Request(self.shared.clone())
     }
 
-    /// Waits until nothing is in flight.
+    /// How many requests there are.
+    pub(crate) fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is no request.
     pub(crate) async fn idle(&self) {
         loop {
-            let notified = self.shared.nothing_in_flight.notified();
-            if self.in_flight() == 0 {
+            let notified = self.shared.no_requests.notified();
+            if self.requests() == 0 {
                 return;
             }
             notified.await;
+        }
+    }
+}
+
+/// A request that is counted.
+#[derive(Debug)]
+pub(crate) struct Request(Arc<Shared>);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        if self.0.requests.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.no_requests.notify_waiters();
         }
     }
 }

@@ -31,8 +31,12 @@ fn duties(slots: &Slots) -> Vec<String> {
     slots.duties(false).iter().map(|(_, duty)| word(duty)).collect()
 }
 
+/// A flight that never lands.
 fn never() -> watch::Receiver<Option<Landing>> {
-    watch::channel(None).1
+    let (tell, told) = watch::channel(None);
+    // Kept for as long as the test's process: dropping it would be a flight that is dead.
+    Box::leak(Box::new(tell));
+    told
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,10 +118,31 @@ async fn only_so_many_may_wait_and_a_place_is_free_again_when_one_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flight_that_died_is_begun_anew() {
+    let (_slots, slot) = slot();
+    let _first = slot.join(9, || watch::channel(None).1).expect("a place");
+    let mut begun = false;
+    let _second = slot.join(9, || {
+        begun = true;
+        never()
+    });
+    assert!(begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ledger_no_lease_is_given_up() {
+    let (slots, slot, lease) = held();
+    slots.set_away(true);
+    advance(LINGER * 100).await;
+    assert_eq!(duties(&slots), [format!("renew {lease}")]);
+    assert!(slot.try_enter().is_some(), "what is warm is served from memory");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_edge_is_idle_when_the_last_request_ends() {
-    let (slots, slot, _) = held();
-    let requests: Vec<_> = (0..3).map(|_| slot.try_enter().expect("it is held")).collect();
-    assert_eq!(slots.in_flight(), 3);
+    let (slots, _slot) = slot();
+    let requests: Vec<_> = (0..3).map(|_| slots.request()).collect();
+    assert_eq!(slots.requests(), 3);
     let slots = Arc::new(slots);
     let waiting = tokio::spawn({
         let slots = slots.clone();

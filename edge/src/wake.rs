@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use func_ledger::{Change, Enter, LedgerError, Watch};
-use func_model::limits::{CLAIM_MS, COOLING_MS, WAITERS_MAX, WAKE_MS};
+use func_model::limits::{BACKOFF_MS_MIN, CLAIM_MS, COOLING_MS, WAITERS_MAX, WAKE_MS};
 use func_model::{Claim, Entry, LeaseId, Refusal, ReleaseId};
 use func_runner::{Start, StartError, State};
 use tokio::sync::broadcast::Receiver;
@@ -25,6 +25,26 @@ const FLIGHT: Duration = Duration::from_millis(CLAIM_MS + COOLING_MS);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a ledger that went away during a start is told again that the instance is warm.
 const TELL_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a ledger that does not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long somebody goes on asking.
+struct Patience {
+    until: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { until: Instant::now() + PATIENCE }
+    }
+
+    /// Waits a little; false when it is over.
+    async fn lasts(&mut self) -> bool {
+        tokio::time::sleep(TELL_AGAIN).await;
+        Instant::now() < self.until
+    }
+}
 
 /// How a flight ended.
 #[derive(Debug, Clone)]
@@ -144,6 +164,7 @@ impl Wake {
         let lease = slot.new_lease();
         let app = || slot.id.release.app.clone();
         let mut changes = self.watch.changes();
+        let mut patience = Patience::new();
         loop {
             let asked = Instant::now();
             match self.enter.enter(&slot.id, &lease).await {
@@ -161,6 +182,8 @@ impl Wake {
                         return landing;
                     }
                 }
+                // Asked again under the same lease: if the claim was given and only the answer lost, it is ours.
+                Err(LedgerError::Away(_)) if patience.lasts().await => {}
                 Err(e) => {
                     debug!("{} cannot be entered: {e}", slot.id);
                     return Landing::Refused(Refusal::Lost);
@@ -203,11 +226,15 @@ impl Wake {
     async fn start_failed(&self, slot: &Slot, claim: &Claim, failure: &StartError) -> Landing {
         let (id, app) = (&slot.id, slot.id.release.app.clone());
         warn!(app.name = %app, release = %id.release, "{}", chain(failure));
-        match self.enter.failed(claim).await {
-            Ok(retry_ms) => Landing::Refused(Refusal::StartFailed { app, retry_ms }),
-            Err(e) => {
-                debug!("the ledger was not told that {id} did not start: {e}");
-                Landing::Refused(Refusal::StartFailed { app, retry_ms: 1_000 })
+        let mut patience = Patience::new();
+        loop {
+            match self.enter.failed(claim).await {
+                Ok(retry_ms) => return Landing::Refused(Refusal::StartFailed { app, retry_ms }),
+                Err(LedgerError::Away(_)) if patience.lasts().await => {}
+                Err(e) => {
+                    debug!("the ledger was not told that {id} did not start: {e}");
+                    return Landing::Refused(Refusal::StartFailed { app, retry_ms: BACKOFF_MS_MIN });
+                }
             }
         }
     }

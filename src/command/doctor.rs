@@ -1,8 +1,10 @@
 //! `func doctor`: what is wrong with the machine, and how to mend it.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use func_ledger::{LedgerError, Redis, Watch};
@@ -37,16 +39,16 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
     let settings = Settings::read(&doctor.given)?;
     println!("settings: fine");
     let mut wrong = 0;
-    let running = running(&settings.data);
+    let (running, own) = (running(&settings.data), own_ports(&settings.data));
     let findings = [
         ("docker", docker(&settings).await),
-        ("git", git()),
+        ("git", git().await),
         ("data", data(&settings.data)),
         ("disk", disk(&settings.data)),
         ("server", server(&settings.data, running)),
-        ("edge port", ports("edge-listen", &settings.edge_listen, running)),
-        ("ssh port", ports("ssh-listen", &settings.ssh_listen, running)),
-        ("http port", ports("http-listen", &settings.http_listen, running)),
+        ("edge port", ports("edge-listen", &settings.edge_listen, &own)),
+        ("ssh port", ports("ssh-listen", &settings.ssh_listen, &own)),
+        ("http port", ports("http-listen", &settings.http_listen, &own)),
         ("redis", redis(&settings).await),
         ("clock", clock()),
     ];
@@ -98,11 +100,10 @@ async fn docker(settings: &Settings) -> Finding {
     }
 }
 
-fn git() -> Finding {
-    match Command::new("git").arg("--version").output() {
-        Ok(out) if out.status.success() => Fine(String::from_utf8_lossy(&out.stdout).trim().to_owned()),
-        Ok(out) => Wrong(String::from_utf8_lossy(&out.stderr).trim().to_owned(), "reinstall git".into()),
-        Err(_) => Wrong("the program git is not there".into(), "apt-get install git".into()),
+async fn git() -> Finding {
+    match crate::serve::git::check().await {
+        Ok(version) => Fine(version),
+        Err(e) => Wrong(chain(e), "install a newer git: apt-get install git".into()),
     }
 }
 
@@ -130,7 +131,7 @@ fn disk(path: &Path) -> Finding {
             if free < DISK_BYTES_MIN {
                 return Odd(
                     shown,
-                    "make room: docker system prune, and func rm for apps that are not needed".into(),
+                    "make room: docker builder prune, and func rm for apps that are not needed".into(),
                 );
             }
             Fine(shown)
@@ -153,21 +154,36 @@ fn server(data: &Path, running: bool) -> Finding {
     }
 }
 
-fn ports(name: &str, addresses: &[SocketAddr], running: bool) -> Finding {
+fn ports(name: &str, addresses: &[SocketAddr], own: &BTreeSet<u16>) -> Finding {
+    if addresses.is_empty() {
+        return Fine("off".into());
+    }
     for address in addresses {
-        match TcpListener::bind(address) {
-            Err(_) if running => {}
-            Err(e) => {
-                let mend = format!(
-                    "stop what listens there (ss -ltnp | grep :{}), or choose another with --{name}",
-                    address.port()
-                );
-                return Wrong(format!("{address}: {e}"), mend);
+        let Err(e) = TcpListener::bind(address) else { continue };
+        let port = address.port();
+        let mend = match e.kind() {
+            ErrorKind::AddrInUse if own.contains(&port) => continue,
+            ErrorKind::AddrInUse => {
+                format!("stop what listens there (ss -ltnp | grep :{port}), or choose another with --{name}")
             }
-            Ok(_) => {}
-        }
+            ErrorKind::PermissionDenied => {
+                format!(
+                    "run func as root or with CAP_NET_BIND_SERVICE, or choose a port from 1024 with --{name}"
+                )
+            }
+            _ => format!("choose an address of this machine with --{name}"),
+        };
+        return Wrong(format!("{address}: {e}"), mend);
     }
     Fine(addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// The ports on which the server that runs here listens; none if none runs.
+fn own_ports(data: &Path) -> BTreeSet<u16> {
+    let Some(info) = ServerInfo::read(data).filter(|_| running(data)) else { return BTreeSet::new() };
+    let port = |url: &str| url.rsplit(':').next().and_then(|port| port.parse().ok());
+    let urls = [info.ssh.as_deref(), info.http.as_deref(), Some(info.url.as_str())];
+    urls.into_iter().flatten().filter_map(port).collect()
 }
 
 async fn redis(settings: &Settings) -> Finding {
@@ -200,6 +216,6 @@ fn now_s() -> u64 {
 fn clock() -> Finding {
     match now_s() {
         now if now < EPOCH_MIN_S => Wrong("it is behind".into(), "set it: timedatectl set-ntp true".into()),
-        now => Fine(format!("{now} s since 1970")),
+        _ => Fine("set".into()),
     }
 }

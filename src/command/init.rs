@@ -35,6 +35,12 @@ pub fn run(init: &Init) -> anyhow::Result<ExitCode> {
         None => drop(repository.remote(REMOTE, &url).context("add the remote")?),
     }
     let branch = info.as_ref().map_or("main", |i| i.branch.as_str());
+    if url.starts_with("ssh") && init.server.is_none() && no_keys(&init.at.path()) {
+        println!(
+            "No public key is let in yet: put yours into {}/keys/authorized_keys\n",
+            init.at.path().display()
+        );
+    }
     println!("The remote `{REMOTE}` is {url}. To deploy what is committed:\n");
     println!("  git push {REMOTE} {branch}\n");
     if repository
@@ -58,6 +64,14 @@ fn folder_name(repository: &Repository) -> anyhow::Result<AppName> {
     let name = name.unwrap_or_default();
     name.parse()
         .with_context(|| format!("name the app: func init NAME ({} has no name for one)", shown(folder)))
+}
+
+/// Whether the server's own file of keys is empty; unreadable is not empty.
+fn no_keys(data: &Path) -> bool {
+    match std::fs::read_to_string(data.join("keys/authorized_keys")) {
+        Ok(text) => text.trim().is_empty(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 fn shown(path: &Path) -> String {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use http::Method;
 
 use crate::cli::Logs;
@@ -12,6 +13,8 @@ pub async fn run(logs: &Logs) -> anyhow::Result<ExitCode> {
     let data = logs.at.data()?;
     let mut out = std::io::stdout();
     if logs.build {
+        let known = data.repository(&logs.app).exists() || data.logs(&logs.app).exists();
+        ensure!(known, "there is no app {}: see func apps", logs.app);
         for line in func_store::tail(&data.logs(&logs.app), "build", logs.lines)? {
             if writeln!(out, "{line}").is_err() {
                 break;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context;
+use func_store::DataDir;
 
 use crate::cli::Role;
 use crate::server_info::ServerInfo;
@@ -47,7 +48,7 @@ impl Doors {
     }
 
     /// Says where the doors are: those of this process as they are bound, the others as they are set.
-    pub(super) fn info(&self, settings: &Settings) -> anyhow::Result<ServerInfo> {
+    pub(super) fn info(&self, settings: &Settings, data: &DataDir) -> anyhow::Result<ServerInfo> {
         let url = |scheme: &str, address: SocketAddr| format!("{scheme}{}", reachable(address));
         let ssh = first(&self.ssh, &settings.ssh_listen)?.map(|a| url("ssh://func@", a));
         let http = first(&self.http, &settings.http_listen)?.map(|a| url("http://", a));
@@ -59,6 +60,7 @@ impl Doors {
             url: settings.url.clone().unwrap_or(plain),
             domain: settings.domain.to_string(),
             branch: settings.branch.clone(),
+            installation: data.installation(),
         })
     }
 }

@@ -5,7 +5,18 @@ use func_store::DataDir;
 use crate::server_info::ServerInfo;
 use crate::settings::Settings;
 
-pub(super) fn print(info: &ServerInfo, token: Option<&str>, data: &DataDir, settings: &Settings) {
+/// Says that func is ready: with the guide, or in a line. A new token is printed in either case, and never logged.
+pub(super) fn tell(guide: bool, info: &ServerInfo, token: Option<&str>, data: &DataDir, settings: &Settings) {
+    if guide {
+        return print(info, token, data, settings);
+    }
+    if let Some(token) = token {
+        eprintln!("the token for git over HTTP, shown only now: {token}");
+    }
+    tracing::info!("func is ready");
+}
+
+fn print(info: &ServerInfo, token: Option<&str>, data: &DataDir, settings: &Settings) {
     let keys = keys(data, settings);
     println!("\nfunc is ready. In the repository of an app, called blog here:\n");
     if let Some(ssh) = &info.ssh {
@@ -30,7 +41,7 @@ pub(super) fn print(info: &ServerInfo, token: Option<&str>, data: &DataDir, sett
     }
     println!("  look        {}", info.app_url("blog"));
     println!("  commands    {} apps --data {}", program(), data.root().display());
-    println!("  stop        Ctrl-C\n");
+    println!("  stop        Ctrl-C; apps that run go on running. All of it away: make clean-data\n");
 }
 
 /// This program as it can be typed: its name alone would have to be on the PATH.

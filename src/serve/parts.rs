@@ -22,6 +22,9 @@ use crate::settings::Settings;
 /// How often it is looked whether everything is ready.
 const READY_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long it may take before it is told why.
+const READY_TOLD: Duration = Duration::from_secs(5);
+
 /// The ledger's powers over one ledger.
 #[derive(Clone)]
 struct Ledger {
@@ -87,7 +90,12 @@ impl Parts {
         while !expected.iter().all(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok()) {
             tokio::time::sleep(READY_AGAIN).await;
         }
-        while self.role != Role::Githost && self.ledger.watch.routes().await.is_err() {
+        let (began, mut told) = (std::time::Instant::now(), false);
+        while let (true, Err(e)) = (self.role != Role::Githost, self.ledger.watch.routes().await) {
+            if !told && began.elapsed() > READY_TOLD {
+                told = true;
+                tracing::warn!("not ready yet: {e}");
+            }
             tokio::time::sleep(READY_AGAIN).await;
         }
     }

@@ -109,8 +109,9 @@ impl Given {
     /// Adds what the file says and nobody else did.
     ///
     /// # Errors
-    /// [`SettingError`] if the file cannot be read, or has a key that is none.
+    /// [`SettingError`] if the file cannot be read, or it or the environment names a setting that is none.
     pub(super) fn with_file(&self) -> Result<Self, SettingError> {
+        known_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
         let path = match &self.file {
             Some(path) => path.clone(),
             None => {
@@ -128,6 +129,19 @@ impl Given {
         }
         Ok(given)
     }
+}
+
+/// Variables of func's that are no settings: of clap, of the hooks, of the compose file, of tests.
+const OTHER_VARIABLES: &[&str] = &["FUNC_CONFIG", "FUNC_APP", "FUNC_VERDICT", "FUNC_IMAGE", "FUNC_CRASH_AT"];
+
+/// A slip in a variable's name would otherwise be a setting that is silently not made.
+fn known_variables(names: impl Iterator<Item = String>) -> Result<(), SettingError> {
+    for name in names.filter(|name| name.starts_with("FUNC_")) {
+        if !OTHER_VARIABLES.contains(&name.as_str()) && !SETTINGS.iter().any(|s| s.variable() == name) {
+            return Err(SettingError::Variable { name });
+        }
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<(&'static str, String)>, SettingError> {

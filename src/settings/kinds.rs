@@ -28,6 +28,13 @@ pub enum SettingError {
     File { path: PathBuf, said: String },
     #[error("{}: there is no setting `{key}`{}", .path.display(), Nearest(.key))]
     Unknown { path: PathBuf, key: String },
+    #[error("{name} is in the environment, and there is no such setting{}", Nearest(&setting_name(.name)))]
+    Variable { name: String },
+}
+
+/// The setting that a variable would be of: `edge-listen` for `FUNC_EDGE_LISTEN`.
+fn setting_name(variable: &str) -> String {
+    variable.trim_start_matches("FUNC_").to_lowercase().replace('_', "-")
 }
 
 /// Says which setting may have been meant.
@@ -77,7 +84,7 @@ impl Value {
         if text == "memory" {
             return Ok(None);
         }
-        let known = ["redis://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme));
+        let known = func_ledger::Redis::is_address(text);
         if known {
             Ok(Some(text.to_owned()))
         } else {
@@ -107,7 +114,9 @@ impl Value {
         let text = self.text.trim();
         match text {
             "" => Ok(None),
-            _ if text.starts_with("http") && text.contains("{host}") => Ok(Some(text.to_owned())),
+            _ if ["http://", "https://"].iter().any(|s| text.starts_with(s)) && text.contains("{host}") => {
+                Ok(Some(text.to_owned()))
+            }
             _ => Err(self.wrong("a pattern with {host} in it, like https://{host}")),
         }
     }

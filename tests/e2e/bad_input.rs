@@ -170,6 +170,7 @@ fn a_dockerfile_that_never_ends_is_ended() {
     repo.write("Dockerfile", "FROM busybox:stable\nRUN echo begun && sleep 1234567\nCMD [\"true\"]\n");
     repo.commit("for ever");
     let said = repo.push(&world.ssh_url("slow")).failed();
+    assert!(said.contains("begun"), "the step ran: {said}");
     assert!(said.contains("10 s") && said.contains("build"), "{said}");
     until("its process is gone", || {
         let out = Command::new("pgrep").args(["-f", "sleep 1234567"]).output().expect("pgrep runs");
@@ -202,6 +203,10 @@ fn a_wrong_setting_ends_the_program_before_it_does_anything() {
     assert!(said.contains("`idle` is \"1s\"") && said.contains("from 5s to 24h"), "{said}");
     let said = run(&[], &[("FUNC_EDGE_LISTEN", "nowhere")]);
     assert!(said.contains("`edge-listen` is \"nowhere\"") && said.contains("the environment"), "{said}");
+    let said = run(&["--redis", "redis://host:notaport"], &[]);
+    assert!(said.contains("`redis`") && said.contains("redis+unix:///path"), "{said}");
+    let said = run(&[], &[("FUNC_EDGE_LISTN", "127.0.0.1:0")]);
+    assert!(said.contains("FUNC_EDGE_LISTN") && said.contains("did you mean `edge-listen`"), "{said}");
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, "edge-listne = \"127.0.0.1:0\"\n").expect("written");
     let said = run(&["--config", file.to_str().expect("a path")], &[]);

@@ -78,7 +78,7 @@ fn rm_removes_everything_of_an_app_and_of_no_other() {
     let out = world.func(&["rm", "one", "--yes"]);
     assert!(out.status.success(), "{}", text(&out));
     assert_eq!(world.get("one.localhost", "/").0, 404);
-    assert!(!world.data().join("projects/one.git").exists() && !world.data().join("manifest/one").exists());
+    assert!(!world.data().join("projects/one.git").exists() && !world.data().join("manifest/one/current").exists());
     until("its container is gone", || world.containers().iter().all(|name| name.contains("-two-")));
     assert_eq!(world.get("two.localhost", "/"), (200, "two".into()));
     let out = world.func(&["rm", "one", "--yes"]);
@@ -130,6 +130,20 @@ fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     assert!(text(&out).contains("docker: fine") && text(&out).contains("git: fine"), "{}", text(&out));
     let out = ask(&["--docker", "/nowhere/docker.sock"]);
     assert!(!out.status.success() && text(&out).contains("docker: WRONG"), "{}", text(&out));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let out =
+        world.func(&["doctor", "--edge-listen", &address, "--ssh-listen", "off", "--http-listen", "off"]);
+    assert!(!out.status.success() && text(&out).contains("edge port: WRONG"), "{}", text(&out));
+    let out = Command::new(env!("CARGO_BIN_EXE_func"))
+        .args(["doctor", "--edge-listen", "127.0.0.1:0", "--ssh-listen", "off", "--http-listen", "off"])
+        .env("FUNC_DATA", world.data())
+        .env("PATH", "/nowhere")
+        .output()
+        .expect("func runs");
+    assert!(!out.status.success() && text(&out).contains("git: WRONG"), "{}", text(&out));
+    let out = world.func(&["doctor", "--data", "/proc/nowhere"]);
+    assert!(!out.status.success() && text(&out).contains("data: WRONG"), "{}", text(&out));
     let out = ask(&["--redis", "redis://127.0.0.1:1"]);
     assert!(!out.status.success() && text(&out).contains("redis: WRONG"), "{}", text(&out));
 }

@@ -75,7 +75,7 @@ fn a_stranger_who_follows_the_quick_start_sees_the_app_come_and_go() {
     checkout(&folder);
     let data = folder.join(".func");
     let installation = func_store::DataDir::open(&data).expect("a data folder").installation();
-    register(&installation);
+    register(&installation, &folder);
     let run = block("## Quick start");
     assert_eq!(run, ["make run", "make test"], "the quick start has exactly two commands");
     let log = folder.join("run.log");

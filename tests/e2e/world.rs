@@ -51,7 +51,7 @@ fn remove_all(installation: &str) {
     each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
     let tags = format!("{installation}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
-    each(&["images", "-q", "--filter", &filter], &["rmi", "-f"]);
+    each(&["images", "-aq", "--filter", &filter], &["rmi", "-f"]);
 }
 
 /// Removes what the worlds of dead test processes have left.
@@ -65,16 +65,21 @@ fn sweep() {
             let Some((pid, installation)) = name.split_once('+') else { continue };
             if !Path::new(&format!("/proc/{pid}")).exists() {
                 remove_all(installation);
+                let folder = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                if folder.starts_with("/tmp/func-") {
+                    let _ = std::fs::remove_dir_all(folder);
+                }
                 let _ = std::fs::remove_file(entry.path());
             }
         }
     });
 }
 
-/// Writes an installation down before it makes anything.
-pub fn register(installation: &str) {
+/// Writes an installation and its folder down before it makes anything.
+pub fn register(installation: &str, folder: &Path) {
     sweep();
-    let _ = std::fs::File::create(format!("{REGISTRY}/{}+{installation}", std::process::id()));
+    let entry = format!("{REGISTRY}/{}+{installation}", std::process::id());
+    std::fs::write(entry, folder.as_os_str().as_encoded_bytes()).expect("written down");
 }
 
 pub fn unregister(installation: &str) {
@@ -93,7 +98,7 @@ impl World {
         let folder = tempfile::Builder::new().prefix("func-e2e-").tempdir().expect("a temporary folder");
         let data = func_store::DataDir::open(&folder.path().join("data")).expect("a data folder");
         let installation = data.installation();
-        register(&installation);
+        register(&installation, folder.path());
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let mut world = Self { folder, server: None, settings, installation, token: String::new() };
         world.make_key("id_ed25519", "ed25519");

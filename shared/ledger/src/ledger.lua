@@ -213,11 +213,15 @@ function acts.drop_route(app)
   return { 'done' }
 end
 
+local function quarantined()
+  local till = redis.call('GET', prefix .. 'quarantine')
+  return till and tonumber(till) > now
+end
+
 function acts.cool(id, idle)
   local r = load(id)
   if not r or r.phase ~= 'warm' then return { 'not_warm' } end
-  local quarantine = redis.call('GET', prefix .. 'quarantine')
-  if quarantine and tonumber(quarantine) > now then return { 'quarantine' } end
+  if quarantined() then return { 'quarantine' } end
   if leased(id) then return { 'leased' } end
   if not r.retired and now - r.used < tonumber(idle) then return { 'used' } end
   turn(r, 'cooling', now + COOLING_MS)
@@ -238,22 +242,26 @@ function acts.settle(id, gen, how, addr)
   gen = tonumber(gen)
   local r = load(id)
   if gen == 0 then
-    if r then return { 'stale' } end
+    if r or how ~= 'discard' then return { 'stale' } end
     r = fresh()
-    r.gen, r.retired = 0, true
+    r.retired = true
+    gen = r.gen
     save(id, r)
   end
   if not r or r.gen ~= gen then return { 'stale' } end
   if how == 'gone' then
     if r.phase ~= 'warm' then return { 'stale' } end
+  elseif how == 'recool' then
+    if r.phase ~= 'cooling' then return { 'stale' } end
   elseif not unclaimed(r) then
     return { 'stale' }
   end
+  if how == 'discard' and (quarantined() or leased(id)) then return { 'done' } end
   local reply = { 'done' }
   if how == 'adopt' then
     r.used = math.max(r.used, now)
     turn(r, 'warm', 0, addr)
-  elseif how == 'discard' then
+  elseif how == 'discard' or how == 'recool' then
     turn(r, 'cooling', now + COOLING_MS)
     reply = { 'granted', int(r.gen) }
   else

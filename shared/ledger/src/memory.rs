@@ -234,10 +234,13 @@ impl Cool for Memory {
         generation: u64,
         settle: Settle,
     ) -> Result<Option<CoolPermit>, LedgerError> {
+        let (mut generation, quarantine) = (generation, self.now_ms() < self.restored()?.quarantine_until_ms);
         if generation == 0 {
-            let absent = Record { generation: 0, retired: true, ..Record::new(self.now_ms()) };
+            // Its generation comes from the clock, as that of every new record: no permit of an earlier life fits.
+            let absent = Record { retired: true, ..Record::new(self.now_ms()) };
+            generation = absent.generation;
             let mut state = self.restored()?;
-            if state.records.contains_key(id) {
+            if state.records.contains_key(id) || settle != Settle::Discard {
                 return Err(Stale.into());
             }
             state.records.insert(id.clone(), absent);
@@ -246,11 +249,12 @@ impl Cool for Memory {
             Settle::Adopt(addr) => Act::Adopt { generation, addr },
             Settle::Reset => Act::Reset { generation },
             Settle::Gone => Act::Gone { generation },
-            Settle::Discard => Act::Discard { generation },
+            Settle::Discard => Act::Discard { generation, quarantine },
+            Settle::Recool => Act::Recool { generation },
         };
         match self.act_and_tell(id, &act)? {
             Outcome::Granted(generation) => Ok(Some(CoolPermit { id: id.clone(), generation })),
-            Outcome::Done => Ok(None),
+            Outcome::Done | Outcome::NotYet(_) => Ok(None),
             other => unreachable_outcome(&other),
         }
     }

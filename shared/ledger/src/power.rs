@@ -144,8 +144,8 @@ pub trait Cool: Send + Sync {
     /// [`LedgerError::Stale`] if the permit is over.
     async fn cooled(&self, permit: &CoolPermit) -> Result<(), LedgerError>;
 
-    /// Puts right an instance that nobody has the claim of. A record that is absent counts as retired, cold,
-    /// and of generation 0. Gives the permit to stop it for [`Settle::Discard`].
+    /// Puts right an instance that nobody has the claim of. One without a record has the generation 0, and can only be
+    /// discarded: it gets a record, retired and cold, for that. Gives the permit to stop it for [`Settle::Discard`] and [`Settle::Recool`].
     ///
     /// # Errors
     /// [`LedgerError::Stale`] if it has moved on since `generation`.
@@ -178,8 +178,10 @@ pub enum Settle {
     Reset,
     /// It was warm and does not run: cold.
     Gone,
-    /// It runs and is of no use: cooling, by the caller.
+    /// It runs and is of no use: cooling, by the caller. No permit while somebody holds a lease, or may hold one.
     Discard,
+    /// A stop was not finished and nobody is at it: cooling, by the caller.
+    Recool,
 }
 
 /// What a lost ledger is filled with, from the manifests and from what runs.

@@ -32,6 +32,11 @@ impl Redis {
         Ok(Self { link: Link::new(url, prefix)? })
     }
 
+    /// Whether `url` names a Redis in a form that can be used. Connects to nothing.
+    pub fn is_address(url: &str) -> bool {
+        redis::Client::open(url).is_ok()
+    }
+
     async fn call(&self, act: &str, args: &[&str]) -> Result<Fields, LedgerError> {
         Fields::new(self.link.call(act, args).await?)
     }
@@ -146,6 +151,7 @@ impl Cool for Redis {
             Settle::Reset => ("reset", String::new()),
             Settle::Gone => ("gone", String::new()),
             Settle::Discard => ("discard", String::new()),
+            Settle::Recool => ("recool", String::new()),
         };
         self.call("settle", &[&id.to_string(), &generation.to_string(), how, &addr]).await?.permit(id)
     }

@@ -19,6 +19,8 @@ pub struct Known {
     /// The live release of each app in the ledger.
     pub routes: BTreeMap<AppName, ReleaseNumber>,
     pub records: BTreeMap<InstanceId, Record>,
+    /// What the one cleaner is stopping now.
+    pub stopping: BTreeSet<InstanceId>,
 }
 
 /// What the engine shows.
@@ -151,7 +153,9 @@ fn record_step(
         }
         (Phase::Waking { .. }, None) => Some(Step::Reset { id, generation }),
         (Phase::Warm { .. }, None) => Some(Step::Gone { id, generation }),
-        (Phase::Cooling { until_ms }, _) if *until_ms <= now_ms => Some(Step::StopAgain { id, generation }),
+        (Phase::Cooling { .. }, _) if !known.stopping.contains(&id) => {
+            Some(Step::StopAgain { id, generation })
+        }
         (Phase::Cold | Phase::Broken { .. }, None) if record.retired && !record.leased(now_ms) => {
             Some(Step::Forget { id, generation })
         }

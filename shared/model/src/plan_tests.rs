@@ -35,6 +35,7 @@ fn known(record: Option<Record>) -> Known {
         releases: BTreeSet::from([live.clone()]),
         routes: BTreeMap::from([(live.app.clone(), live.number)]),
         records: record.map(|r| (live.instance(), r)).into_iter().collect(),
+        stopping: BTreeSet::new(),
     }
 }
 
@@ -70,7 +71,9 @@ fn when_all_is_as_it_should_be_there_is_nothing_to_do() {
     assert_eq!(one(&known(Some(record(Phase::Cold))), &seen(None)), None);
     assert_eq!(one(&known(Some(record(Phase::Warm { addr: addr() }))), &seen(running())), None);
     assert_eq!(one(&known(Some(record(waking(NOW + 1)))), &seen(Some(SeenState::Created))), None);
-    assert_eq!(one(&known(Some(record(Phase::Cooling { until_ms: NOW + 1 }))), &seen(running())), None);
+    let mut stopping = known(Some(record(Phase::Cooling { until_ms: NOW + 1 })));
+    stopping.stopping.insert(id());
+    assert_eq!(one(&stopping, &seen(running())), None);
 }
 
 #[test]
@@ -89,8 +92,8 @@ fn what_died_is_gone_and_its_container_goes() {
 }
 
 #[test]
-fn a_stop_that_was_not_finished_is_done_again() {
-    let known = known(Some(record(Phase::Cooling { until_ms: NOW })));
+fn a_stop_that_nobody_is_at_is_done_again() {
+    let known = known(Some(record(Phase::Cooling { until_ms: NOW + 1 })));
     let again = Some(Step::StopAgain { id: id(), generation: 5 });
     assert_eq!(one(&known, &seen(running())), again);
     assert_eq!(one(&known, &seen(None)), again);

@@ -144,8 +144,11 @@ pub enum Act {
     Adopt { generation: u64, addr: SocketAddr },
     /// The cleaner found it not running, though it should be.
     Reset { generation: u64 },
-    /// The cleaner found it running but of no use, though nobody has the claim: gives the right to stop it.
-    Discard { generation: u64 },
+    /// The cleaner found it running but of no use, though nobody has the claim: gives the right to stop it, unless
+    /// somebody holds a lease, or may hold one that was lost.
+    Discard { generation: u64, quarantine: bool },
+    /// A stop was not finished, and nobody is at it: gives the right to stop it anew.
+    Recool { generation: u64 },
     /// Another release is live now.
     Retire,
 }
@@ -251,8 +254,19 @@ impl Record {
                 self.expect(*generation, self.unclaimed(now_ms))?;
                 Ok(self.turn(Phase::Cold))
             }
-            Act::Discard { generation } => {
+            Act::Discard { generation, quarantine } => {
                 self.expect(*generation, self.unclaimed(now_ms))?;
+                if *quarantine {
+                    return Ok(Outcome::NotYet(NotYet::Quarantine));
+                }
+                if self.leased(now_ms) {
+                    return Ok(Outcome::NotYet(NotYet::Leased));
+                }
+                self.turn(Phase::Cooling { until_ms: now_ms + COOLING_MS });
+                Ok(Outcome::Granted(self.generation))
+            }
+            Act::Recool { generation } => {
+                self.expect(*generation, matches!(self.phase, Phase::Cooling { .. }))?;
                 self.turn(Phase::Cooling { until_ms: now_ms + COOLING_MS });
                 Ok(Outcome::Granted(self.generation))
             }

@@ -30,12 +30,19 @@ impl Manifests {
         self.dir(&id.app).join(format!("{}.json", id.number))
     }
 
-    /// Gives the apps that have manifests.
+    /// Gives the apps that have manifests. One of which only the last number is left is none: it was removed.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn apps(&self) -> Result<Vec<AppName>, StoreError> {
-        names(&self.data.manifest(), "")
+        let mut apps = Vec::new();
+        for app in names(&self.data.manifest(), "")? {
+            if !self.numbers(&app)?.is_empty() || self.current(&app).is_err() || self.current(&app)?.is_some()
+            {
+                apps.push(app);
+            }
+        }
+        Ok(apps)
     }
 
     /// Gives the numbers of an app's releases, oldest first.
@@ -159,17 +166,27 @@ impl Manifests {
         Ok(all)
     }
 
-    /// Removes everything that is known of an app. `current` goes first: from then on the app is no more.
+    /// Removes everything that is known of an app but its last number: an instance of the old app may still run for
+    /// a while, and must not be taken for one of a new app of the same name. `current` goes first: from then on the
+    /// app is no more.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn remove_app(&self, app: &AppName) -> Result<(), StoreError> {
         let dir = self.dir(app);
         remove(&dir.join("current"))?;
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", dir)(e)),
-            Ok(()) | Err(_) => Ok(()),
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(io_error("read", dir)(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(io_error("read", &dir))?;
+            if entry.file_name() != "last" {
+                remove(&entry.path())?;
+            }
         }
+        Ok(())
     }
 
     fn number(&self, app: &AppName, name: &str) -> Result<Option<ReleaseNumber>, StoreError> {
@@ -236,8 +253,15 @@ mod tests {
         assert_eq!(manifests.live(&first.id.app).expect("read"), None);
         manifests.set_current(&first.id).expect("set");
         assert_eq!(manifests.live(&first.id.app).expect("read"), Some(first.clone()));
+        assert_eq!(manifests.take_number(&first.id.app).expect("v2"), ReleaseNumber(2));
         manifests.remove_app(&first.id.app).expect("removed");
+        manifests.remove_app(&first.id.app).expect("twice is the same as once");
         assert_eq!(manifests.apps().expect("read"), vec![]);
+        assert_eq!(
+            manifests.take_number(&first.id.app).expect("v3"),
+            ReleaseNumber(3),
+            "names are never used twice"
+        );
     }
 
     #[test]

@@ -73,7 +73,21 @@ impl Link {
     }
 
     /// Calls the script once; a second time, on a new connection, if the first was lost. Every act can be repeated.
+    /// The limit is on all of it: the wait for a connection that another call makes, both tries, the answer.
     pub(super) async fn call(&self, act: &str, args: &[&str]) -> Result<Vec<String>, LedgerError> {
+        match tokio::time::timeout(CALL, self.call_unlimited(act, args)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // If a call holds the lock, it is connecting anew already.
+                if let Ok(mut connection) = self.connection.try_lock() {
+                    *connection = None;
+                }
+                Err(away(RedisError::from((redis::ErrorKind::Io, "it did not answer in time"))))
+            }
+        }
+    }
+
+    async fn call_unlimited(&self, act: &str, args: &[&str]) -> Result<Vec<String>, LedgerError> {
         let first = self.connected(false).await?;
         match self.invoke(first, act, args).await {
             Err(e) if e.is_connection_dropped() => {

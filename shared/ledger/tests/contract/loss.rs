@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use func_ledger::{Cool, Enter, LedgerError, Memory, Promote, Redis, Restored, RestoredInstance, Watch};
+use func_ledger::{Cool, LedgerError, Memory, Redis, Restored, RestoredInstance, Watch};
 use func_model::{Entry, InstanceId, NotYet, ReleaseNumber, Route};
 
 use crate::world::{Ledger, RedisServer, addr, app_name, lease};

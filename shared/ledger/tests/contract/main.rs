@@ -4,7 +4,7 @@ mod loss;
 mod same;
 mod world;
 
-use func_ledger::{Change, Cool, Enter, Leaving, LedgerError, Promote, Settle, Watch};
+use func_ledger::{Change, Leaving, LedgerError, Settle};
 use func_model::limits::{IDLE_MS, LEASE_MS};
 use func_model::{Claim, CoolPermit, Entry, InstanceId, NotYet};
 use world::{World, addr, app_name, lease};
@@ -43,6 +43,8 @@ contract! {
     an_app_that_is_dropped_has_no_route_and_no_way_in
     gone_counts_only_for_the_generation_that_was_seen
     a_stray_is_adopted_or_discarded_but_never_under_a_claim
+    what_is_leased_is_never_discarded
+    a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over
     only_what_is_over_is_forgotten
     an_unknown_instance_lets_nobody_in
 }
@@ -231,6 +233,34 @@ async fn a_stray_is_adopted_or_discarded_but_never_under_a_claim(world: World) {
         world.ledger.settle(&unknown, 0, Settle::Discard).await.expect("nobody knows it").expect("a permit");
     stale(world.ledger.settle(&unknown, 0, Settle::Discard).await);
     world.ledger.cooled(&permit).await.expect("the permit stands");
+}
+
+async fn what_is_leased_is_never_discarded(world: World) {
+    let (id, first) = world.warm("blog").await;
+    let warm = world.generation(&id).await;
+    world.ledger.gone(&id, warm).await.expect("it is that one");
+    // It was not gone: its container still runs, and its edge still has requests in it.
+    world.ledger.keep(&[(id.clone(), first.clone())], &[]).await.expect("it answers");
+    let permit = world.ledger.settle(&id, warm + 1, Settle::Discard).await.expect("it answers");
+    assert_eq!(permit, None);
+    leave(&world, &id, &first).await;
+    assert!(world.ledger.settle(&id, warm + 1, Settle::Discard).await.expect("it answers").is_some());
+}
+
+async fn a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over(world: World) {
+    let (id, first) = world.warm("blog").await;
+    leave(&world, &id, &first).await;
+    let old = cool(&world, &id, 0).await.expect("nothing holds it");
+    let new = world
+        .ledger
+        .settle(&id, old.generation, Settle::Recool)
+        .await
+        .expect("it answers")
+        .expect("a permit");
+    stale(world.ledger.cooled(&old).await);
+    stale(world.ledger.settle(&id, old.generation, Settle::Recool).await);
+    world.ledger.cooled(&new).await.expect("the permit stands");
+    stale(world.ledger.settle(&id, new.generation + 1, Settle::Recool).await);
 }
 
 async fn only_what_is_over_is_forgotten(world: World) {

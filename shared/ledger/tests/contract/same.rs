@@ -39,7 +39,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => serial.prop_map(Ask::Leave),
         3 => prop_oneof![Just(0_u64), Just(3_600_000)].prop_map(Ask::Cool),
         3 => Just(Ask::Cooled),
-        2 => (behind.clone(), 0..4_u8).prop_map(|(behind, how)| Ask::Settle(behind, how)),
+        2 => (behind.clone(), 0..5_u8).prop_map(|(behind, how)| Ask::Settle(behind, how)),
         1 => Just(Ask::Retire),
         1 => Just(Ask::Promote),
         1 => behind.prop_map(Ask::Forget),
@@ -90,7 +90,8 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
         },
         Ask::Settle(behind, how) => {
             let settle =
-                [Settle::Adopt(addr()), Settle::Reset, Settle::Gone, Settle::Discard][usize::from(*how)];
+                [Settle::Adopt(addr()), Settle::Reset, Settle::Gone, Settle::Discard, Settle::Recool]
+                    [usize::from(*how)];
             said(
                 ledger
                     .settle(id, generation.saturating_sub(*behind), settle)
