@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use func_model::{AppName, ReleaseId, Revision};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::builder::Builder;
 use crate::failure::Failure;
-use crate::limits::ROOM_EVERY;
+use crate::limits::{ATTEMPTS_MAX, ROOM_EVERY};
 use crate::removal::finish_removals;
 use crate::repository::Repository;
 use crate::text::chain;
 
 impl Builder {
-    /// Queues every repository whose head has no live release, unless its deploy failed: that is the durable queue.
+    /// Queues every repository whose head has no live release, unless its deploy failed, or killed the builder
+    /// again and again: that is the durable queue.
     /// Waits while the queue is full.
     pub async fn catch_up(self: Arc<Self>) {
         if let Err(e) = finish_removals(&self.config.data) {
@@ -46,6 +47,12 @@ impl Builder {
         let manifests = &self.config.manifests;
         let live = manifests.live(app)?.map(|live| live.revision);
         if live.as_ref() == Some(&head) || manifests.failed(app)?.as_ref() == Some(&head) {
+            return Ok(None);
+        }
+        let attempts = manifests.attempts(app, &head)?;
+        if attempts >= ATTEMPTS_MAX {
+            let short = head.short();
+            error!(app.name = %app, attempts, "the builder was killed {attempts} times while it deployed {short} of {app}; it is left alone until the next push");
             return Ok(None);
         }
         let current = manifests.current(app)?;

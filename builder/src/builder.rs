@@ -97,16 +97,12 @@ impl Builder {
             }
             Err(failure) => failure,
         };
-        warn!(app.name = %app, error = %chain(&failure), "what was asked of {app} failed: {failure}");
+        let reason = clean(&failure.to_string());
+        warn!(app.name = %app, error = %chain(&failure), "what was asked of {app} failed: {reason}");
         let stays = self.config.manifests.current(app).unwrap_or_default();
         let tail = failure.tail();
         let tail = tail[tail.len().saturating_sub(TAIL_LINES)..].iter().map(|line| clean(line)).collect();
-        report.tell(BuildEvent::Failed {
-            reason: clean(&failure.to_string()),
-            hint: failure.hint(),
-            tail,
-            stays,
-        });
+        report.tell(BuildEvent::Failed { reason, hint: failure.hint(), tail, stays });
     }
 }
 

@@ -32,7 +32,14 @@ impl Builder {
             }
         }
         for other in self.config.manifests.apps()?.into_iter().filter(|other| other != app) {
-            let taken = self.config.manifests.live(&other)?.map(|live| live.hosts).unwrap_or_default();
+            let taken = match self.config.manifests.live(&other) {
+                Ok(live) => live.map(|live| live.hosts).unwrap_or_default(),
+                Err(e @ (StoreError::Corrupt { .. } | StoreError::CorruptText { .. })) => {
+                    warn!(app.name = %other, error = %chain(&e), "the hosts of {other} are not known, and not kept from {app}");
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            };
             if let Some(host) = hosts.iter().find(|host| taken.contains(host)) {
                 return Err(Failure::HostTaken { host: host.clone(), owner: other });
             }
@@ -103,6 +110,26 @@ mod tests {
     use super::*;
     use crate::feed::Feed;
     use crate::testing::{config, release};
+
+    #[tokio::test]
+    async fn a_spoilt_manifest_of_another_app_fails_no_deploy_with_hosts() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let builder = Builder::new(config(dir.path(), Arc::new(Memory::new())));
+        let (hosts, manifests) = (["www.example.org".parse().expect("a host")], &builder.config.manifests);
+        let shop = Release { hosts: hosts.to_vec(), ..release("shop-v1") };
+        manifests.add(&shop).expect("stored");
+        manifests.set_current(&shop.id).expect("set");
+        for (app, file) in [("aaa", "current"), ("bbb", "v1.json")] {
+            let spoilt = release(&format!("{app}-v1"));
+            manifests.add(&spoilt).expect("stored");
+            manifests.set_current(&spoilt.id).expect("set");
+            std::fs::write(dir.path().join("manifest").join(app).join(file), "{").expect("written");
+        }
+        let blog = "blog".parse().expect("a name");
+        let taken = builder.check_hosts(&blog, &hosts);
+        assert!(matches!(taken, Err(Failure::HostTaken { owner, .. }) if owner.as_str() == "shop"));
+        builder.check_hosts(&blog, &["other.example.org".parse().expect("a host")]).expect("it is free");
+    }
 
     /// A new ledger in memory is lost until it is restored: that is a ledger that is away.
     #[tokio::test(start_paused = true)]

@@ -2,78 +2,29 @@
 //!
 //! Files with the attribute `export-ignore` are left out by git itself.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use func_model::Revision;
 use func_runner::ByteStream;
 
+use crate::git::Git;
 use crate::ignore::Ignore;
 use crate::stream::written;
-
-/// How much of git's complaint is kept.
-const COMPLAINT_BYTES: u64 = 2_048;
 
 /// Streams a commit's files as a tar, as they are read; no checkout, and nothing held in memory but a few chunks.
 /// The stream ends with an error if git does.
 pub fn context(repository: PathBuf, revision: Revision, ignore: Option<Ignore>) -> ByteStream {
     written(move |out| {
-        let mut archive = Archive::start(&repository, &revision)?;
-        let copied = match ignore {
-            Some(ignore) => filtered(archive.output(), out, &ignore),
-            None => io::copy(archive.output(), out).map(drop),
-        };
-        archive.end(copied)
-    })
-}
-
-/// A `git archive` that runs; dropping it ends it.
-struct Archive {
-    git: Child,
-    complaint: File,
-}
-
-impl Archive {
-    fn start(repository: &Path, revision: &Revision) -> io::Result<Self> {
-        let complaint = tempfile::tempfile()?;
-        let git = Command::new("git")
-            .arg("--git-dir")
-            .arg(repository)
-            .args(["archive", "--format=tar", revision.as_str()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(complaint.try_clone()?)
-            .spawn()?;
-        Ok(Self { git, complaint })
-    }
-
-    fn output(&mut self) -> &mut impl Read {
-        self.git.stdout.as_mut().expect("its output is piped, and never taken")
-    }
-
-    fn end(mut self, copied: io::Result<()>) -> io::Result<()> {
-        copied?;
-        // What follows a tar's end is padding; git must not die of writing it.
-        io::copy(self.output(), &mut io::sink())?;
-        let status = self.git.wait()?;
-        if status.success() {
-            return Ok(());
+        let mut archive = Git::start(&repository, "archive", &["--format=tar", revision.as_str()])?;
+        match ignore {
+            Some(ignore) => filtered(archive.output(), out, &ignore)?,
+            None => io::copy(archive.output(), out).map(drop)?,
         }
-        let mut said = String::new();
-        self.complaint.seek(SeekFrom::Start(0))?;
-        Read::by_ref(&mut self.complaint).take(COMPLAINT_BYTES).read_to_string(&mut said)?;
-        Err(io::Error::other(format!("git archive ended with {status}: {}", said.trim())))
-    }
-}
-
-impl Drop for Archive {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
-        let _ = self.git.kill();
-        let _ = self.git.wait();
-    }
+        // What follows a tar's end is padding; git must not die of writing it.
+        io::copy(archive.output(), &mut io::sink())?;
+        archive.end()
+    })
 }
 
 fn filtered(input: &mut impl Read, out: &mut impl Write, ignore: &Ignore) -> io::Result<()> {
@@ -98,6 +49,9 @@ fn filtered(input: &mut impl Read, out: &mut impl Write, ignore: &Ignore) -> io:
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
     use futures_util::StreamExt;
 
     use super::*;
@@ -148,5 +102,46 @@ mod tests {
         let missing = "d".repeat(40).parse().expect("a revision");
         let error = read(context(pushed.path(), missing, None)).await.expect_err("git fails");
         assert!(error.to_string().contains("git archive ended with"), "{error}");
+    }
+
+    /// Where the server's user has settings of git that change files and run a program.
+    fn hostile_home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let marker = home.path().join("marker");
+        let settings = format!(
+            "[core]\n\tautocrlf = true\n[filter \"lfs\"]\n\tsmudge = touch {} && cat\n\trequired = true\n",
+            marker.display()
+        );
+        std::fs::write(home.path().join(".gitconfig"), settings).expect("written");
+        home
+    }
+
+    /// Runs itself again with the hostile HOME, since a process does not change its own environment.
+    #[tokio::test]
+    async fn the_settings_of_the_servers_user_change_no_file_and_run_no_program() {
+        const SOURCE: &str = "FUNC_TEST_SOURCE";
+        if let Ok(source) = std::env::var(SOURCE) {
+            let (path, revision) = source.split_once(' ').expect("a path and a revision");
+            let tar = read(context(path.into(), revision.parse().expect("a revision"), None)).await;
+            let tar = tar.expect("a context");
+            assert!(names(&tar).contains(&"Dockerfile".to_owned()));
+            assert!(!tar.contains(&b'\r'), "lines end as they were pushed");
+            return;
+        }
+        let (home, pushed) = (hostile_home(), Pushed::new());
+        let revision =
+            pushed.commit(&[("Dockerfile", "FROM scratch\n"), (".gitattributes", "* filter=lfs\n")]);
+        let own = std::env::current_exe().expect("this program");
+        let name = "context::tests::the_settings_of_the_servers_user_change_no_file_and_run_no_program";
+        let again = Command::new(own)
+            .args(["--exact", name])
+            .env("HOME", home.path())
+            .env_remove("GIT_CONFIG_GLOBAL")
+            .env(SOURCE, format!("{} {revision}", pushed.path().display()))
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&again.stdout);
+        assert!(again.status.success() && said.contains("1 passed"), "{said}");
+        assert!(!home.path().join("marker").exists(), "a program of the user's was run");
     }
 }

@@ -7,12 +7,15 @@ use func_model::{AppName, ImageDigest, Release, ReleaseId};
 use func_runner::{BuildFailed, BuildJob};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::attempt::Attempt;
 use crate::builder::Builder;
 use crate::clock::unix_ms;
 use crate::context::context;
 use crate::crash;
+use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::ignore::{self, Ignore};
 use crate::image::Image;
@@ -48,6 +51,7 @@ impl Builder {
             let urls = self.config.urls(app, &live.hosts);
             return Ok(BuildEvent::Live { release: live.id, urls, took_ms: elapsed_ms(began) });
         }
+        let _attempt = Attempt::begin(&self.config.manifests, app, &job.revision)?;
         let project = self.project(job).await?;
         for warning in &project.warnings {
             report.warn(warning);
@@ -142,9 +146,12 @@ impl Builder {
     async fn pack(&self, job: &Job, id: &ReleaseId, report: &Report) -> Result<ImageDigest, Failure> {
         let (path, revision) = (self.config.data.repository(&job.app), job.revision.clone());
         let scratch = self.config.data.root().to_owned();
+        let left = CancellationToken::new();
+        let _leave = left.clone().drop_guard();
+        let deadline = Deadline::new(Duration::from_millis(self.config.build_ms), left);
         let packed = move || {
             let repository = Repository::open(&path).map_err(SiteError::from)?;
-            Image::of_site(&repository, &revision, &scratch)
+            Image::of_site(&repository, &revision, &scratch, &deadline)
         };
         let image = self.blocking(&job.app, packed).await?;
         let ids = [image.digest.clone(), image.manifest_digest.clone()];

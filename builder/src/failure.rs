@@ -129,7 +129,9 @@ impl Failure {
             }
             Self::LiveAlready { .. } => None,
             Self::NoRelease { kept, .. } => Some(kept_hint(kept)),
-            Self::NoOlder { .. } => some("older releases are removed; push an older commit instead"),
+            Self::NoOlder { .. } => {
+                some("there is no older release to go back to; push an older commit instead")
+            }
         }
     }
 
@@ -176,6 +178,9 @@ fn site_hint(error: &SiteError) -> Option<String> {
         SiteError::Empty => some("add an index.html"),
         SiteError::Many | SiteError::Large | SiteError::LargeFile { .. } | SiteError::Deep { .. } => {
             some("serve it with a Dockerfile of your own, or leave files out")
+        }
+        SiteError::Overdue(_) => {
+            some("leave files out, or push again; whoever runs this server can allow more time")
         }
         SiteError::Name { .. } | SiteError::Repository(_) => None,
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
+use crate::deadline::Deadline;
 use crate::layer::{self, Layer, LayerError, header, hex};
 use crate::limits::PORT;
 use crate::repository::Repository;
@@ -40,9 +41,14 @@ impl Image {
     ///
     /// # Errors
     /// [`LayerError`].
-    pub fn of_site(repository: &Repository, revision: &Revision, scratch: &Path) -> Result<Self, LayerError> {
-        let site = Site::find(repository, revision)?;
-        let layers = vec![layer::server(scratch)?, layer::site(repository, &site, scratch)?];
+    pub fn of_site(
+        repository: &Repository,
+        revision: &Revision,
+        scratch: &Path,
+        deadline: &Deadline,
+    ) -> Result<Self, LayerError> {
+        let site = Site::find(repository, revision, deadline)?;
+        let layers = vec![layer::server(scratch)?, layer::site(repository, &site, scratch, deadline)?];
         let config = config(&layers).to_string().into_bytes();
         let manifest = manifest(&config, &layers).to_string();
         Ok(Self {
@@ -172,11 +178,12 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::testing::Pushed;
+    use crate::testing::{Pushed, minute};
 
     fn archive(pushed: &Pushed, revision: &Revision) -> (ImageDigest, Vec<u8>) {
         let repository = Repository::open(&pushed.path()).expect("opened");
-        let image = Image::of_site(&repository, revision, &std::env::temp_dir()).expect("an image");
+        let image =
+            Image::of_site(&repository, revision, &std::env::temp_dir(), &minute()).expect("an image");
         let (digest, mut bytes) = (image.digest.clone(), Vec::new());
         image.write(&mut bytes).expect("written");
         (digest, bytes)
@@ -209,6 +216,23 @@ mod tests {
         assert_eq!(archive(&other, &again), (digest.clone(), bytes));
         let changed = pushed.commit(&[("index.html", "bye")]);
         assert_ne!(archive(&pushed, &changed).0, digest);
+    }
+
+    /// Both as an object of its own and out of a pack: libgit2 streams only the first.
+    #[test]
+    fn a_large_file_is_streamed_into_the_image_as_it_is() {
+        let pushed = Pushed::new();
+        let large: String = (0..1_200_000).map(|n| format!("{n:08}")).collect();
+        assert!(large.len() as u64 > crate::limits::STREAM_BYTES);
+        let revision = pushed.commit(&[("index.html", "x"), ("data/large.bin", &large), ("z.css", "z")]);
+        let loose = archive(&pushed, &revision).1;
+        pushed.pack(&revision);
+        let packed = archive(&pushed, &revision).1;
+        assert!(loose == packed, "the same files are the same image");
+        let docker: Value = serde_json::from_slice(&files(&packed)["manifest.json"].3).expect("json");
+        let site = files(&files(&packed)[docker[0]["Layers"][1].as_str().expect("a path")].3);
+        assert!(site["site/data/large.bin"].3 == large.as_bytes());
+        assert_eq!(site["site/z.css"].3, b"z");
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use func_static::compressible;
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
+use crate::deadline::Deadline;
 use crate::embedded::SERVER;
+use crate::limits::STREAM_BYTES;
 use crate::repository::Repository;
 use crate::site::{Site, SiteError, SiteFile};
 use crate::squeeze::{Batch, Copies};
@@ -38,12 +41,23 @@ pub fn server(scratch: &Path) -> Result<Layer, LayerError> {
     Ok(tar.finish()?)
 }
 
-/// Writes the layer with a site's files and their compressed copies, under `/site`.
-pub fn site(repository: &Repository, site: &Site, scratch: &Path) -> Result<Layer, LayerError> {
+/// Writes the layer with a site's files and their compressed copies, under `/site`. Large files that
+/// are not compressed are streamed.
+pub fn site(
+    repository: &Repository,
+    site: &Site,
+    scratch: &Path,
+    deadline: &Deadline,
+) -> Result<Layer, LayerError> {
     let mut tar = LayerWriter::new(scratch)?;
     tar.folder("site")?;
     let mut batch = Batch::default();
     for (path, file) in &site.files {
+        deadline.check().map_err(SiteError::from)?;
+        if file.bytes > STREAM_BYTES && !compressible(path, file.bytes) {
+            tar.stream(repository, path, file)?;
+            continue;
+        }
         let bytes = read(repository, file)?;
         batch.add(path, bytes, |copy| site.files.contains_key(copy));
         if batch.is_full() {
@@ -82,12 +96,26 @@ impl LayerWriter {
     }
 
     fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+        self.entry(path, mode, bytes.len() as u64, &mut &*bytes)
+    }
+
+    fn stream(&mut self, repository: &Repository, path: &str, file: &SiteFile) -> io::Result<()> {
+        repository.stream(file.id, |content| self.entry(&format!("site/{path}"), 0o644, file.bytes, content))
+    }
+
+    fn entry(&mut self, path: &str, mode: u32, size: u64, content: &mut dyn Read) -> io::Result<()> {
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.folder(folder)?;
         }
         let mut header = header(EntryType::Regular, mode);
-        header.set_size(bytes.len() as u64);
-        self.tar.append_data(&mut header, path, bytes)
+        header.set_size(size);
+        let mut content = content.take(size);
+        self.tar.append_data(&mut header, path, &mut content)?;
+        // What is cut short would spoil the tar from here on.
+        if content.limit() > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     /// Adds a folder, and those above it, unless they are there.

@@ -4,6 +4,7 @@
 //! and a repository whose head has no release is the queue. No checkout is ever made.
 
 mod app_file;
+mod attempt;
 mod boot;
 mod builder;
 mod calls;
@@ -12,10 +13,12 @@ mod commit;
 mod config;
 mod context;
 mod crash;
+mod deadline;
 mod deploy;
 mod embedded;
 mod failure;
 mod feed;
+mod git;
 mod ignore;
 mod image;
 mod layer;
@@ -103,7 +106,7 @@ impl Builder {
         let builder = self.clone();
         let deploy = AbortOnDropHandle::new(tokio::spawn(async move { builder.deploy(&job).await }));
         let Err(e) = deploy.await else { return };
-        error!(app.name = %app, error = %e, "the deploy of {app} broke");
+        error!(app.name = %app, error = %text::chain(&e), "the deploy of {app} broke");
         if let Err(e) = self.config.manifests.set_failed(&app, &revision) {
             error!(app.name = %app, error = %text::chain(&e), "this deploy is tried again at the next boot");
         }

@@ -10,12 +10,14 @@ pub const EVENTS_BYTES: usize = 1024 * 1024;
 pub const LINES_WAITING: usize = 256;
 /// How many files a static site may have.
 pub const SITE_FILES: usize = 50_000;
-/// How large one file of a static site may be: it is held in memory while the image is written.
+/// How large one file of a static site may be.
 pub const SITE_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// How large a static site may be.
 pub const SITE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// How deep its folders may be.
 pub const SITE_DEPTH: usize = 64;
+/// From which size on a file is streamed and not held in memory, unless it is compressed: that has a limit of its own.
+pub const STREAM_BYTES: u64 = 8 * 1024 * 1024;
 /// How many bytes of files are compressed at the same time.
 pub const BATCH_BYTES: usize = 32 * 1024 * 1024;
 /// How many files are compressed at the same time.
@@ -40,6 +42,8 @@ pub const LEDGER_WITHIN: Duration = Duration::from_secs(30);
 pub const LEDGER_EVERY: Duration = Duration::from_millis(250);
 /// How often the ledger is asked again while somebody else starts or stops the instance.
 pub const ENTER_EVERY: Duration = Duration::from_millis(50);
+/// How often a deploy may have ended the builder before the next boot leaves it alone.
+pub const ATTEMPTS_MAX: u32 = 3;
 /// How often a full queue is tried again at boot.
 pub const ROOM_EVERY: Duration = Duration::from_millis(500);
 /// The port of an app that names none.

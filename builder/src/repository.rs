@@ -1,10 +1,13 @@
 //! One app's repository, read without a checkout.
 
+use std::io;
 use std::path::Path;
 
 use func_model::Revision;
 use git2::{ErrorCode, ObjectType, Oid, Tree};
 use thiserror::Error;
+
+use crate::git::Git;
 
 /// Why a repository could not be read.
 #[derive(Debug, Error)]
@@ -74,6 +77,14 @@ impl Repository {
     /// Gives a file's content, all of it in memory: ask for its size first.
     pub fn bytes(&self, id: Oid) -> Result<Vec<u8>, RepositoryError> {
         Ok(self.inner.find_blob(id)?.content().to_vec())
+    }
+
+    /// Has `write` read a file's content as git gives it, little by little; an error in it is told by its
+    /// [`io::Error`], and so is a git that does not end well. For files that are too large for memory.
+    pub fn stream(&self, id: Oid, write: impl FnOnce(&mut dyn io::Read) -> io::Result<()>) -> io::Result<()> {
+        let mut git = Git::start(self.inner.path(), "cat-file", &["blob", &id.to_string()])?;
+        write(git.output())?;
+        git.end()
     }
 
     /// Gives the text of a file at the root; `None` if there is no such entry.

@@ -7,6 +7,7 @@ use git2::{Oid, Tree, TreeEntry};
 use thiserror::Error;
 
 use crate::app_file;
+use crate::deadline::{Deadline, Overdue};
 use crate::limits::{SITE_BYTES, SITE_DEPTH, SITE_FILE_BYTES, SITE_FILES};
 use crate::repository::{Repository, RepositoryError, is_file, is_folder, is_link};
 
@@ -22,6 +23,8 @@ const LINK_BYTES: u64 = 4_096;
 pub enum SiteError {
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    #[error(transparent)]
+    Overdue(#[from] Overdue),
     #[error("the site has no files")]
     Empty,
     #[error("the site has more than {SITE_FILES} files")]
@@ -57,11 +60,20 @@ impl Site {
     ///
     /// # Errors
     /// [`SiteError`], by what is wrong.
-    pub fn find(repository: &Repository, revision: &Revision) -> Result<Self, SiteError> {
+    pub fn find(
+        repository: &Repository,
+        revision: &Revision,
+        deadline: &Deadline,
+    ) -> Result<Self, SiteError> {
         let root = repository.tree(revision)?;
         let public = root.get_name(PUBLIC).filter(is_folder).map(|entry| entry.id());
-        let mut walk =
-            Walk { repository, hidden: public.is_some(), found: BTreeMap::new(), links: Vec::new() };
+        let mut walk = Walk {
+            repository,
+            deadline,
+            hidden: public.is_some(),
+            found: BTreeMap::new(),
+            links: Vec::new(),
+        };
         match public {
             Some(id) => walk.folder(&repository.subtree(id)?, "", 0)?,
             None => walk.folder(&root, "", 0)?,
@@ -79,6 +91,7 @@ impl Site {
 
 struct Walk<'a> {
     repository: &'a Repository,
+    deadline: &'a Deadline,
     /// Whether names that begin with a dot are taken.
     hidden: bool,
     found: BTreeMap<String, SiteFile>,
@@ -108,6 +121,8 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SiteError> {
+        // Folders are not counted: the same few in one another can be more than all time.
+        self.deadline.check()?;
         if self.found.len() + self.links.len() >= SITE_FILES {
             return Err(SiteError::Many);
         }
@@ -173,14 +188,16 @@ fn resolve(link: &str, target: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::testing::Pushed;
+    use crate::testing::{Pushed, minute};
 
     fn found(files: &[(&str, &str)]) -> Result<Vec<String>, SiteError> {
         let pushed = Pushed::new();
         let revision = pushed.commit(files);
         let repository = Repository::open(&pushed.path()).expect("opened");
-        Site::find(&repository, &revision).map(|site| site.files.into_keys().collect())
+        Site::find(&repository, &revision, &minute()).map(|site| site.files.into_keys().collect())
     }
 
     #[test]
@@ -219,6 +236,27 @@ mod tests {
     #[test]
     fn a_site_without_files_is_refused() {
         assert!(matches!(found(&[(".hidden", "x")]), Err(SiteError::Empty)));
+    }
+
+    /// Forty folders, each of which holds the next one twice: 2^40 folders in a few kilobytes.
+    #[test]
+    fn folders_without_end_are_walked_no_longer_than_the_build_time() {
+        let pushed = Pushed::new();
+        let git = git2::Repository::open_bare(pushed.path()).expect("opened");
+        let mut tree = git.treebuilder(None).and_then(|empty| empty.write()).expect("a tree");
+        for _ in 0..40 {
+            let mut folder = git.treebuilder(None).expect("a tree");
+            folder.insert("a", tree, 0o040_000).expect("added");
+            folder.insert("b", tree, 0o040_000).expect("added");
+            tree = folder.write().expect("a tree");
+        }
+        let me = git2::Signature::now("t", "t@t").expect("a name");
+        let tree = git.find_tree(tree).expect("written");
+        let revision = git.commit(None, &me, &me, "x", &tree, &[]).expect("a commit");
+        let revision = revision.to_string().parse().expect("a revision");
+        let repository = Repository::open(&pushed.path()).expect("opened");
+        let soon = Deadline::new(Duration::from_millis(200), Default::default());
+        assert!(matches!(Site::find(&repository, &revision, &soon), Err(SiteError::Overdue(_))));
     }
 
     #[test]

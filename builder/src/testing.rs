@@ -16,6 +16,7 @@ use func_runner::{
 use func_store::{DataDir, Manifests};
 
 use crate::Config;
+use crate::deadline::Deadline;
 
 /// An engine that is not there.
 struct NoEngine;
@@ -86,6 +87,11 @@ pub fn release(name: &str) -> Release {
     }
 }
 
+/// Time enough.
+pub fn minute() -> Deadline {
+    Deadline::new(Duration::from_secs(60), Default::default())
+}
+
 /// A bare repository with commits of given files.
 pub struct Pushed {
     dir: tempfile::TempDir,
@@ -111,6 +117,12 @@ impl Pushed {
             .expect("git runs");
         assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+
+    /// Puts all that there is into one pack.
+    pub fn pack(&self, revision: &Revision) {
+        self.git(&["--git-dir=bare.git", "update-ref", "refs/heads/main", revision.as_str()]);
+        self.git(&["--git-dir=bare.git", "repack", "-q", "-a", "-d"]);
     }
 
     /// Commits exactly these files; `-> x` makes a link to x.

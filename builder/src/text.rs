@@ -40,7 +40,7 @@ fn skip_sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Gives an error with its causes in one line, for the log.
+/// Gives an error with its causes in one line, for the log: no control characters, whoever made the text.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -49,7 +49,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    text
+    clean(&text.replace(['\n', '\r'], " "))
 }
 
 #[cfg(test)]
@@ -61,6 +61,12 @@ mod tests {
         assert_eq!(clean("\u{1b}[1;31mred\u{1b}[0m\tend\r\u{7}"), "red\tend");
         assert_eq!(clean("a\u{1b}]0;title\u{7}b"), "ab");
         assert_eq!(clean("a\u{1b}[31"), "a");
+    }
+
+    #[test]
+    fn an_error_in_the_log_is_one_line_without_control_characters() {
+        let error = std::io::Error::other("no such key `a\u{1b}[2J`\nINFO all is well\u{7}");
+        assert_eq!(chain(&error), "no such key `a` INFO all is well");
     }
 
     #[test]

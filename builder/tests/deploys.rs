@@ -227,3 +227,13 @@ async fn a_deploy_waits_for_a_ledger_that_is_lost() {
     world.restore().await;
     assert!(is_live(&lines.all().await, "blog-v1"));
 }
+
+#[tokio::test]
+async fn the_build_time_bounds_the_packing_of_a_static_site_too() {
+    let mut world = World::asleep();
+    world.restore().await;
+    world.run_with(func_builder::Config { build_ms: 0, ..world.config() }).await;
+    let said = text(&world.push("blog", SITE).await);
+    assert!(said.contains("the packing took longer than 0 s"), "{said}");
+    assert_eq!(world.current("blog"), None);
+}

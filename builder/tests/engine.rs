@@ -35,11 +35,14 @@ impl Drop for Real {
         let name = &self.installation;
         let containers = docker(&["ps", "-aq", "--filter", &format!("label=func.installation={name}")]);
         for container in containers.lines() {
-            docker(&["rm", "-f", container]);
+            docker(&["rm", "-f", "-v", container]);
         }
-        let images = docker(&["images", "-q", "--filter", &format!("reference={name}/*")]);
-        for image in images.lines() {
-            docker(&["rmi", "-f", image]);
+        // By tag, and by label: an image whose deploy failed has no tag.
+        for filter in [format!("reference={name}/*"), format!("label=func.installation={name}")] {
+            let images = docker(&["images", "-aq", "--filter", &filter]);
+            for image in images.lines() {
+                docker(&["rmi", "-f", image]);
+            }
         }
         docker(&["network", "rm", name]);
     }

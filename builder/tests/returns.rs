@@ -34,6 +34,24 @@ async fn at_boot_a_head_without_a_release_is_deployed_and_a_failed_one_is_not() 
 }
 
 #[tokio::test]
+async fn a_deploy_that_killed_the_builder_three_times_is_left_alone_until_the_next_push() {
+    let mut world = World::asleep();
+    world.restore().await;
+    let (deadly, again) = (world.commit("deadly", SITE), world.commit("again", SITE));
+    world.manifests.set_attempts(&app("deadly"), &deadly, 3).expect("noted");
+    world.manifests.set_attempts(&app("again"), &again, 2).expect("noted");
+    world.run().await;
+    until("again is live", || world.current("again") == Some(1)).await;
+    assert!(is_live(&world.push("other", SITE).await, "other-v1"), "whatever boot had queued is done");
+    assert_eq!(world.current("deadly"), None);
+    assert!(is_live(&world.push("deadly", &[("index.html", "mended")]).await, "deadly-v1"));
+    for name in ["deadly", "again"] {
+        let file = world.dir.path().join(format!("data/manifest/{name}/attempts"));
+        until("what has ended is not counted", || !file.exists()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_deploy_that_the_end_of_the_builder_cut_is_done_again_at_the_next_start() {
     let mut world = World::asleep();
     world.restore().await;
@@ -50,6 +68,8 @@ async fn a_deploy_that_the_end_of_the_builder_cut_is_done_again_at_the_next_star
     assert!(last.is_some_and(|event| !event.is_last()), "its pusher sees the lines end early");
     until("the builder is down", || !world.socket().exists()).await;
     assert_eq!(world.manifests.failed(&app("shop")).expect("read"), None);
+    let attempts = || world.manifests.attempts(&app("shop"), &revision).expect("read");
+    until("an orderly end is no attempt", || attempts() == 0).await;
     world.engine.gate.add_permits(1_000);
     world.run().await;
     until("shop is live", || world.current("shop").is_some()).await;
@@ -91,6 +111,15 @@ async fn a_rollback_makes_the_newest_older_release_live_and_a_restart_does_not_u
     assert!(is_live(&world.push("other", SITE).await, "other-v1"), "whatever boot had queued is done");
     assert_eq!(world.current("blog"), Some(1));
     assert!(is_live(&world.roll_back("blog", Some(2)).await, "blog-v2"), "and forward again");
+}
+
+#[tokio::test]
+async fn a_rollback_of_an_app_with_one_release_is_told_that_there_is_no_older_one() {
+    let world = World::new().await;
+    world.push("blog", SITE).await;
+    let said = text(&world.roll_back("blog", None).await);
+    assert!(said.contains("blog has no release older than v1; v1 stays live"), "{said}");
+    assert!(said.contains("there is no older release") && !said.contains("are removed"), "{said}");
 }
 
 #[tokio::test]
@@ -148,7 +177,7 @@ async fn a_removal_leaves_nothing_of_the_app_and_a_push_begins_anew() {
     assert!(again.contains("there is no app blog"), "{again}");
     world.halt().await;
     world.run().await;
-    assert!(is_live(&world.push("blog", SITE).await, "blog-v1"));
+    assert!(is_live(&world.push("blog", SITE).await, "blog-v3"), "numbers go on");
 }
 
 #[tokio::test]

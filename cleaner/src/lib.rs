@@ -7,6 +7,7 @@ mod cooling;
 mod execute;
 mod reconcile;
 mod restore;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,7 +99,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let router = api::router(cleaner.clone());
     let serve = func_socket::serve(&socket, router, shutdown.clone().cancelled_owned());
     let work = async {
-        tokio::join!(cooling::keep_cool(cleaner.clone()), reconcile::keep_right(cleaner.clone()));
+        tokio::join!(
+            cooling::keep_cool(cleaner.clone()),
+            reconcile::keep_right(cleaner.clone()),
+            upkeep::keep_small(cleaner.config.stop.clone())
+        );
     };
     let served = tokio::select! {
         served = serve => served.context("serve the cleaner's socket"),

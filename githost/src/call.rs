@@ -1,5 +1,6 @@
 //! What a client asks for: one of git's two commands, on one app. Parsed once, at the door.
 
+use bytes::Bytes;
 use func_model::AppName;
 
 use crate::HostError;
@@ -91,6 +92,34 @@ impl Call {
         let program = Program::from_name(&format!("git-{verb}")).ok_or_else(not_git)?;
         let app = app(&unquote(argument.trim()).ok_or_else(not_git)?)?;
         Ok(Self { program, app, talk: Talk::Whole, protocol })
+    }
+
+    /// Says that the time of a command was up, and for a push, how to follow its deploy: that does not end with it.
+    pub(crate) fn too_long(&self) -> String {
+        let ended = "func: this took too long and was ended\n";
+        match self.program {
+            Program::UploadPack => ended.to_owned(),
+            Program::ReceivePack => {
+                let app = &self.app;
+                format!(
+                    "{ended}func: if git has taken the push, its deploy goes on: func logs --build {app}\n"
+                )
+            }
+        }
+    }
+
+    /// Gives the same for a push over HTTP whose answer has begun after `bytes_out`, as git's client shows it: in a
+    /// packet of the side band for messages.
+    ///
+    /// Source: gitprotocol-pack(5), side-band-64k.
+    pub(crate) fn late_packet(&self, bytes_out: u64) -> Option<Bytes> {
+        match (self.program, self.talk) {
+            (Program::ReceivePack, Talk::Turn) if bytes_out > 0 => {
+                let text = self.too_long();
+                Some(format!("{:04x}\u{2}{text}", text.len() + 5).into())
+            }
+            (Program::ReceivePack | Program::UploadPack, Talk::Whole | Talk::Refs | Talk::Turn) => None,
+        }
     }
 }
 

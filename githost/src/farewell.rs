@@ -1,6 +1,7 @@
 //! How an SSH command ends for its client: an exit status, and a sentence where git itself said none.
 
 use crate::HostError;
+use crate::call::Call;
 use crate::host::{Outcome, log_error};
 use crate::relay::Ending;
 
@@ -22,14 +23,10 @@ impl Farewell {
     }
 
     /// Says how a call ended. A failed deploy ends with 1 although git ended with 0, so that `git push` fails too.
-    pub(crate) fn of(result: Result<Outcome, HostError>) -> Self {
+    pub(crate) fn of(call: &Call, result: Result<Outcome, HostError>) -> Self {
         let outcome = match result {
             Ok(outcome) => outcome,
-            Err(error) => {
-                log_error(&error);
-                let help = if matches!(error, HostError::NotGit(_)) { HELP } else { "" };
-                return Self { status: 1, text: format!("func: {}\n{help}", error.text()) };
-            }
+            Err(error) => return Self::refusal(&error),
         };
         match (outcome.ending, outcome.deploy_failed) {
             (Ending::Exited(0), false) => Self { status: 0, text: String::new() },
@@ -39,10 +36,15 @@ impl Farewell {
                     format!("func: git ended with status {status}; the log of the git host says why\n");
                 Self { status: status.into(), text }
             }
-            (Ending::TooLong, _) => {
-                Self { status: 1, text: "func: this took too long and was ended\n".to_owned() }
-            }
+            (Ending::TooLong, _) => Self { status: 1, text: call.too_long() },
         }
+    }
+
+    /// Says why a call was not served.
+    pub(crate) fn refusal(error: &HostError) -> Self {
+        log_error(error);
+        let help = if matches!(error, HostError::NotGit(_)) { HELP } else { "" };
+        Self { status: 1, text: format!("func: {}\n{help}", error.text()) }
     }
 }
 
@@ -52,7 +54,9 @@ mod tests {
 
     #[test]
     fn only_an_accepted_push_whose_deploy_did_not_fail_ends_with_zero() {
-        let farewell = |ending, deploy_failed| Farewell::of(Ok(Outcome { ending, deploy_failed })).status;
+        let call = Call::from_command(b"git-receive-pack 'blog'", None).expect("a call");
+        let farewell =
+            |ending, deploy_failed| Farewell::of(&call, Ok(Outcome { ending, deploy_failed })).status;
         assert_eq!(farewell(Ending::Exited(0), false), 0);
         assert_eq!(farewell(Ending::Exited(0), true), 1);
         assert_eq!(farewell(Ending::Exited(128), false), 128);

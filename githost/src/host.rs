@@ -1,13 +1,13 @@
 //! Serves one git call, whatever door it came through.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use func_store::DataDir;
 use tokio::sync::Semaphore;
 
 use crate::call::{Call, Program};
 use crate::error::chain;
-use crate::limits::{COMMAND, COMMANDS_MAX};
+use crate::limits::COMMANDS_MAX;
 use crate::process::Git;
 use crate::relay::{Ending, Report, Wire, relay};
 use crate::verdict::Verdict;
@@ -18,6 +18,8 @@ pub(crate) struct Host {
     pub(crate) data: DataDir,
     git: Git,
     places: Semaphore,
+    /// How long one command may take.
+    pub(crate) within: Duration,
 }
 
 /// How a call ended, for its door to pass on.
@@ -29,8 +31,8 @@ pub(crate) struct Outcome {
 }
 
 impl Host {
-    pub(crate) fn new(data: DataDir, git: Git) -> Self {
-        Self { data, git, places: Semaphore::new(COMMANDS_MAX) }
+    pub(crate) fn new(data: DataDir, git: Git, within: Duration) -> Self {
+        Self { data, git, places: Semaphore::new(COMMANDS_MAX), within }
     }
 
     /// Serves a call of a client that is let in. A push makes the repository if there is none.
@@ -51,7 +53,13 @@ impl Host {
         let prepared = tokio::task::spawn_blocking(prepare).await;
         let (place, verdict) = prepared.map_err(|_| HostError::Panic)??;
         let process = self.git.start(call, &place, &verdict)?;
-        let report = relay(process, wire, COMMAND).await?;
+        let report = relay(process, wire, self.within).await?;
+        if report.ending == Ending::TooLong
+            && let Some(packet) = call.late_packet(report.bytes_out)
+        {
+            // A client that does not read does not need it.
+            let _ = wire.output.try_send(packet);
+        }
         let deploy_failed = call.program == Program::ReceivePack && verdict.is_failed();
         log(call, &report, deploy_failed, started);
         Ok(Outcome { ending: report.ending, deploy_failed })

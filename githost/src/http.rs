@@ -63,7 +63,7 @@ pub(crate) async fn serve(http: Arc<Http>, stream: TcpStream) {
         .max_buf_size(HTTP_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let limit = tokio::time::sleep(HTTP_CONNECTION);
+    let limit = tokio::time::sleep(http.host.within.saturating_add(HTTP_CONNECTION));
     tokio::pin!(limit);
     let mut leaving = false;
     loop {
@@ -198,9 +198,7 @@ async fn run(http: &Http, call: Call, input: Input) -> Response {
         Ok(Outcome { ending: Ending::Left, .. }) => {
             text(StatusCode::BAD_REQUEST, "func: the request is broken, or ended too early\n")
         }
-        Ok(Outcome { ending: Ending::TooLong, .. }) => {
-            text(StatusCode::GATEWAY_TIMEOUT, "func: this took too long and was ended\n")
-        }
+        Ok(Outcome { ending: Ending::TooLong, .. }) => text(StatusCode::GATEWAY_TIMEOUT, call.too_long()),
         Err(error) => refusal(&error),
     }
 }

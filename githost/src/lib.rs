@@ -59,6 +59,9 @@ pub struct Config {
     pub extra_keys: Vec<PathBuf>,
     /// The largest pack that one push may send, in bytes.
     pub push_bytes_max: u64,
+    /// How long one git command may take, the deploy after a push included: what waits for its turn, and the longest
+    /// build. What the deploy does then goes on without its pusher.
+    pub command_within: Duration,
     /// The `PATH` of git and of the hooks.
     pub search_path: OsString,
     /// How long what is in flight may go on after the shutdown.
@@ -70,9 +73,10 @@ pub struct Config {
 /// # Errors
 /// If a listener cannot be used, or the host key can neither be read nor made.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Config { data, ssh, http, hooks, extra_keys, push_bytes_max, search_path, drain } = config;
+    let Config { data, ssh, http, hooks, extra_keys, push_bytes_max, command_within, search_path, drain } =
+        config;
     let git = Git { search_path, hooks, root: data.root().to_owned(), push_bytes_max };
-    let host = Arc::new(Host::new(data.clone(), git));
+    let host = Arc::new(Host::new(data.clone(), git, command_within));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     // Whatever ends this also ends the connections.
     let _guard = cut.clone().drop_guard();

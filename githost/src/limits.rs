@@ -10,8 +10,6 @@ pub const HTTP_CONNECTIONS_MAX: usize = 256;
 pub const ADDRESS_CONNECTIONS_MAX: usize = 32;
 /// How many git commands run at once; each is a process with its own memory.
 pub const COMMANDS_MAX: usize = 64;
-/// How long one git command may take, the deploy after a push included.
-pub const COMMAND: Duration = Duration::from_secs(3_600);
 /// How long a command has between SIGTERM (git removes its temporary objects) and SIGKILL.
 pub const COMMAND_GRACE: Duration = Duration::from_secs(2);
 /// How long the rest of an input is read and thrown away after git has ended, so that the answer arrives.
@@ -48,8 +46,8 @@ pub const HTTP_HEAD: Duration = Duration::from_secs(15);
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// How large a request's head may be.
 pub const HTTP_HEAD_BYTES: usize = 32 * 1024;
-/// How long an HTTP connection may live: a whole command, and time around it.
-pub const HTTP_CONNECTION: Duration = Duration::from_secs(2 * 3_600);
+/// How long an HTTP connection may live beside one whole command.
+pub const HTTP_CONNECTION: Duration = Duration::from_secs(3_600);
 /// How long the answer to a wrong token is held back.
 pub const TOKEN_REFUSAL: Duration = Duration::from_millis(250);
 
@@ -63,5 +61,4 @@ pub const STDERR_BYTES: usize = 4 * 1024;
 pub const FAREWELL: Duration = Duration::from_secs(3);
 
 const _: () = assert!(ADDRESS_CONNECTIONS_MAX * 2 <= SSH_CONNECTIONS_MAX);
-const _: () = assert!(HTTP_CONNECTION.as_secs() > COMMAND.as_secs());
 const _: () = assert!(LOGIN.as_secs() < IDLE.as_secs());

@@ -322,13 +322,13 @@ async fn converse(
     let call = tokio::spawn(async move {
         let Some(command) = command else { return Farewell::help() };
         match Call::from_command(&command, protocol) {
-            Ok(call) => Farewell::of(ssh.host.serve(&call, &mut wire).await),
-            Err(error) => Farewell::of(Err(error)),
+            Ok(call) => Farewell::of(&call, ssh.host.serve(&call, &mut wire).await),
+            Err(error) => Farewell::refusal(&error),
         }
     });
     let say_and_end = async {
         say(&to_client, output_rx).await?;
-        let farewell = call.await.unwrap_or_else(|_| Farewell::of(Err(HostError::Panic)));
+        let farewell = call.await.unwrap_or_else(|_| Farewell::refusal(&HostError::Panic));
         to_client.extended_data_bytes(1, farewell.text).await?;
         to_client.exit_status(farewell.status).await?;
         to_client.eof().await?;

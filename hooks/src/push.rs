@@ -21,14 +21,16 @@ pub struct Push {
 }
 
 impl Push {
-    /// Reads a hook's lines to their end; those beyond the limits are only counted.
+    /// Reads a hook's lines to their end; those beyond the limits are only counted, but for the deploy branch's.
     pub async fn read(mut input: impl AsyncBufRead + Unpin, branch: &str) -> io::Result<Self> {
         let mut push = Self::default();
         let mut read = 0;
         while let Some(line) = line(&mut input).await? {
             read += 1;
             match line.as_deref().map(RefUpdate::from_line) {
-                Some(Ok(update)) if read <= REF_UPDATES_MAX => push.add(update, branch),
+                Some(Ok(update)) if read <= REF_UPDATES_MAX || update.branch() == Some(branch) => {
+                    push.add(update, branch);
+                }
                 Some(Ok(_) | Err(_)) | None => push.unread += 1,
             }
         }
@@ -159,6 +161,14 @@ mod tests {
         let push = push(&format!("{} {} refs/heads/main\n", id('a'), id('0'))).await;
         assert!(push.deployed().is_none());
         assert!(remarks(&push).contains("main is deleted") && remarks(&push).contains("func rm blog"));
+    }
+
+    #[tokio::test]
+    async fn the_deploy_branch_is_found_behind_any_number_of_refs() {
+        let many = format!("{} {} refs/heads/b\n", id('0'), id('a')).repeat(REF_UPDATES_MAX + 5);
+        let push = push(&format!("{many}{} {} refs/heads/main\n", id('0'), id('b'))).await;
+        assert_eq!(push.deployed().map(|r| r.as_str().to_owned()), Some(id('b')));
+        assert_eq!(push.unread, 5);
     }
 
     #[tokio::test]

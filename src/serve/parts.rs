@@ -25,6 +25,11 @@ const READY_AGAIN: Duration = Duration::from_millis(20);
 /// How long it may take before it is told why.
 const READY_TOLD: Duration = Duration::from_secs(5);
 
+/// A push waits for its own build, and for those that go first: as many as may be reckoned with, at two at once.
+const BUILDS_WAITED_FOR: u32 = 4;
+/// How long the transfer of a push itself may take.
+const TRANSFER: Duration = Duration::from_secs(3_600);
+
 /// The ledger's powers over one ledger.
 #[derive(Clone)]
 struct Ledger {
@@ -111,6 +116,8 @@ impl Parts {
             push_bytes_max: self.settings.push_bytes_max,
             search_path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
             drain: Duration::from_millis(self.settings.drain_ms),
+            command_within: Duration::from_millis(self.settings.build_ms).saturating_mul(BUILDS_WAITED_FOR)
+                + TRANSFER,
         })
     }
 

@@ -78,7 +78,10 @@ fn rm_removes_everything_of_an_app_and_of_no_other() {
     let out = world.func(&["rm", "one", "--yes"]);
     assert!(out.status.success(), "{}", text(&out));
     assert_eq!(world.get("one.localhost", "/").0, 404);
-    assert!(!world.data().join("projects/one.git").exists() && !world.data().join("manifest/one/current").exists());
+    assert!(
+        !world.data().join("projects/one.git").exists()
+            && !world.data().join("manifest/one/current").exists()
+    );
     until("its container is gone", || world.containers().iter().all(|name| name.contains("-two-")));
     assert_eq!(world.get("two.localhost", "/"), (200, "two".into()));
     let out = world.func(&["rm", "one", "--yes"]);

@@ -108,3 +108,48 @@ fn a_second_func_on_the_same_folder_is_refused() {
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(said.contains("another") || said.contains("twice"), "{said}");
 }
+
+#[test]
+fn requests_that_wait_for_a_start_are_answered_before_func_leaves() {
+    let mut world = World::with(&[("idle", "5s")]);
+    Repo::app(&world, "one").push(&world.ssh_url("shop")).succeeded();
+    until("it sleeps", || world.containers().is_empty());
+    let url = format!("http://{}/", world.edge());
+    let ask = || {
+        std::process::Command::new("curl")
+            .args(["-sS", "--max-time", "60", "-H", "Host: shop.localhost", &url])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("curl runs")
+    };
+    let asked: Vec<_> = (0..10).map(|_| ask()).collect();
+    until("the start has begun", || {
+        let filter = format!("label=func.installation={}", world.installation);
+        !docker(&["ps", "-aq", "--filter", &filter]).is_empty()
+    });
+    world.stop();
+    for curl in asked {
+        let out = curl.wait_with_output().expect("curl ran");
+        assert_eq!(String::from_utf8_lossy(&out.stdout), "hello one");
+    }
+}
+
+#[test]
+fn an_app_that_is_removed_while_it_is_used_does_not_answer_for_the_next_of_its_name() {
+    let world = World::new();
+    Repo::app(&world, "old").push(&world.ssh_url("shop")).succeeded();
+    let url = format!("http://{}/sse?n=60&ms=500", world.edge());
+    let mut stream = std::process::Command::new("curl")
+        .args(["-sSN", "-H", "Host: shop.localhost", &url])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("curl runs");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(world.func(&["rm", "shop", "--yes"]).status.success());
+    let said = Repo::app(&world, "new").push(&world.ssh_url("shop")).succeeded();
+    assert!(said.contains("shop-v2 is live"), "a name is never used twice: {said}");
+    assert_eq!(world.get("shop.localhost", "/"), (200, "hello new".into()));
+    assert!(stream.try_wait().expect("its state").is_none(), "what was in flight goes on");
+    stream.kill().expect("it is ours");
+    stream.wait().expect("it has ended");
+}

@@ -257,3 +257,25 @@ async fn a_shutdown_ends_what_does_not_end() {
         crate::world::until("all processes are gone", || world.processes() == 0).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_whose_deploy_outlasts_the_limit_is_stored_and_told_where_its_deploy_goes_on() {
+    let mut world = world().await;
+    world.shutdown.cancel();
+    world.left().await;
+    world.command_within = Duration::from_secs(2);
+    world.start();
+    world.project("work").await;
+    world.hook("echo building; sleep 1000");
+    for way in WAYS {
+        let app = format!("blog-{way:?}").to_lowercase();
+        let command = world.git_command("work", &["push", &world.url(way, &app), "main"]);
+        let said = crate::world::finished(command).await;
+        assert!(!said.ok, "{way:?}: {}", said.text);
+        assert!(said.text.contains("building"), "{way:?}: {}", said.text);
+        let hint = format!("if git has taken the push, its deploy goes on: func logs --build {app}");
+        assert!(said.text.contains(&hint), "{way:?}: {}", said.text);
+        let pushed = world.id(&world.dir.path().join("work"), "main").await;
+        assert_eq!(world.id(&world.repository(&app), "refs/heads/main").await, pushed, "{way:?}");
+    }
+}

@@ -35,6 +35,7 @@ pub struct World {
     pub running: Option<JoinHandle<anyhow::Result<()>>>,
     pub drain: Duration,
     pub push_bytes_max: u64,
+    pub command_within: Duration,
 }
 
 /// What a program printed, both streams together, and whether it ended with 0.
@@ -73,6 +74,7 @@ pub async fn world() -> World {
         running: None,
         drain: Duration::from_secs(20),
         push_bytes_max: 1 << 33,
+        command_within: Duration::from_secs(3_600),
     };
     let key = world.key("me", "ed25519").await;
     fs::write(world.authorized_keys(), key).expect("written");
@@ -95,6 +97,7 @@ impl World {
             hooks: self.dir.path().join("hooks"),
             extra_keys: vec![self.dir.path().join("extra.pub")],
             push_bytes_max: self.push_bytes_max,
+            command_within: self.command_within,
             search_path: std::env::var_os("PATH").expect("a PATH"),
             drain: self.drain,
         };

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use func_model::limits::{CHANGES_MAX, LEASE_MS};
 use func_model::{
     Act, AppName, Claim, CoolPermit, Endpoint, Entry, InstanceId, LeaseId, NotYet, Outcome, Phase, Record,
-    ReleaseId, Route, Stale,
+    ReleaseId, Route, Stale, backoff_ms,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -105,11 +105,8 @@ impl Enter for Memory {
 
     async fn failed(&self, claim: &Claim) -> Result<u64, LedgerError> {
         self.act_and_tell(&claim.id, &Act::Failed { generation: claim.generation })?;
-        let now_ms = self.now_ms();
-        match self.restored()?.records.get(&claim.id).map(|r| &r.phase) {
-            Some(Phase::Broken { until_ms }) => Ok(until_ms.saturating_sub(now_ms)),
-            Some(_) | None => Ok(0),
-        }
+        let failures = self.restored()?.records.get(&claim.id).map_or(0, |record| record.failures);
+        Ok(backoff_ms(failures))
     }
 
     async fn gone(&self, id: &InstanceId, generation: u64) -> Result<(), LedgerError> {

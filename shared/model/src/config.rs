@@ -1,6 +1,7 @@
 //! `func.toml`: what an app says about itself. Parsed by the builder, checked here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -86,6 +87,13 @@ impl AppFile {
         }
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for host in &self.hosts {
+            if is_address(host) {
+                return Err(wrong(
+                    "hosts",
+                    quoted(host),
+                    "host names, `www.example.org`; addresses are the server's own",
+                ));
+            }
             let name =
                 host.parse().map_err(|_| wrong("hosts", quoted(host), "host names, `www.example.org`"))?;
             if !hosts.contains(&name) {
@@ -103,6 +111,17 @@ impl AppFile {
             health: self.health,
         })
     }
+}
+
+/// Whether a host is an IP address, as browsers see it: also in brackets, with a dot at the end, or in a short form
+/// like `127.1`. No top-level domain is a number.
+///
+/// Source: WHATWG URL, "ends in a number".
+fn is_address(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let last = host.rsplit('.').next().unwrap_or_default();
+    bare.parse::<IpAddr>().is_ok() || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn quoted(text: &str) -> String {
@@ -240,6 +259,19 @@ mod tests {
         let env = BTreeMap::from([("PORT".to_owned(), "1".to_owned())]);
         assert!(error(AppFile { env, ..AppFile::default() }).contains("set by func"));
         assert!(error(AppFile { hosts: vec!["a b".into()], ..AppFile::default() }).contains("host names"));
+    }
+
+    #[test]
+    fn an_ip_address_is_no_host_of_an_app() {
+        for address in
+            ["127.0.0.1", "10.0.0.1", "10.0.0.1.", "127.1", "2130706433", "::1", "[::1]", "fe80::1"]
+        {
+            let said = error(AppFile { hosts: vec![address.into()], ..AppFile::default() });
+            assert!(said.starts_with(&format!("`hosts = \"{address}\"`")), "{said}");
+            assert!(said.ends_with("addresses are the server's own"), "{said}");
+        }
+        let hosts = vec!["1.example.org".into(), "a1".into()];
+        assert!(AppFile { hosts, ..AppFile::default() }.check().is_ok());
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn step_failed(step: &str, error: &str) -> String {
     if let Some(base) = step.strip_prefix(BASE_STEP) {
         // A network's error ends with its cause; before that it names addresses, which are nobody's business.
         let why = if error.contains("dial tcp") { error.rsplit(": ").next() } else { None };
-        return format!("the base image {base} cannot be had: {}", why.unwrap_or(&error));
+        return cut(format!("the base image {base} cannot be had: {}", why.unwrap_or(&error)));
     }
     let command = match step.strip_prefix('[').and_then(|s| s.split_once("] ")) {
         // `[2/3] RUN make`, `[build 1/2] COPY . .`; not `[internal] load metadata for x`.
@@ -102,8 +102,8 @@ fn step_failed(step: &str, error: &str) -> String {
         Some(_) | None => return error,
     };
     match error.rsplit_once("exit code: ") {
-        Some((_, code)) => format!("`{command}` ended with exit code {code}"),
-        None => format!("`{command}`: {error}"),
+        Some((_, code)) => cut(format!("`{command}` ended with exit code {code}")),
+        None => cut(format!("`{command}`: {error}")),
     }
 }
 

@@ -13,6 +13,9 @@ pub(crate) const WORK: Duration = Duration::from_secs(60);
 /// For an image that is loaded, its transfer included.
 pub(crate) const LOAD: Duration = Duration::from_secs(10 * 60);
 
+/// For the removal of what may be many gigabytes.
+pub(crate) const PRUNE: Duration = Duration::from_secs(10 * 60);
+
 /// Why a call gave nothing.
 #[derive(Debug)]
 pub(crate) enum CallError {

@@ -88,8 +88,9 @@ impl Docker {
         Some(SocketAddr::new(ip, labels.get(PORT)?.parse().ok()?))
     }
 
-    /// Describes the container of an instance. What it may do beyond its own process is nothing.
-    pub(crate) fn body(&self, release: &Release, id: &InstanceId) -> ContainerCreateBody {
+    /// Describes the container of an instance. What it may do beyond its own process is nothing. `volumes` are the
+    /// paths of its image's `VOLUME`s.
+    pub(crate) fn body(&self, release: &Release, id: &InstanceId, volumes: &[String]) -> ContainerCreateBody {
         let mut env: Vec<String> = release
             .env
             .iter()
@@ -107,7 +108,10 @@ impl Docker {
             tty: Some(false),
             // The edge asks the app itself whether it is well.
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-            host_config: Some(self.host_config(release.limits)),
+            host_config: Some(HostConfig {
+                tmpfs: Some(tmpfs(volumes, release.limits)),
+                ..self.host_config(release.limits)
+            }),
             ..Default::default()
         }
     }
@@ -158,6 +162,27 @@ impl Docker {
     }
 }
 
+/// Gives an instance memory in place of its image's volumes: otherwise the engine makes a folder on the host's disk for
+/// each. It starts empty (what the image has at that path is not seen), everybody may write to it, what is in it counts
+/// as the instance's memory, and it is gone with the instance.
+fn tmpfs(volumes: &[String], limits: Resources) -> HashMap<String, String> {
+    let options = format!("rw,exec,nosuid,nodev,mode=1777,size={}", limits.memory_bytes);
+    volumes.iter().map(|path| (clean_path(path), options.clone())).collect()
+}
+
+/// Gives a path as the engine compares it: from the root, without `.`, `..`, and slashes that say nothing.
+fn clean_path(path: &str) -> String {
+    let mut names = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
+}
+
 fn seen_state(state: Option<ContainerSummaryStateEnum>, addr: Option<SocketAddr>) -> SeenState {
     use ContainerSummaryStateEnum as Listed;
     match (state, addr) {
@@ -174,6 +199,14 @@ fn seen_state(state: Option<ContainerSummaryStateEnum>, addr: Option<SocketAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_volume_is_found_however_its_path_is_written() {
+        for path in ["/data", "/data/", "//data/.", "/x/../data", "data"] {
+            assert_eq!(clean_path(path), "/data", "{path}");
+        }
+        assert_eq!(clean_path("/var/lib/db"), "/var/lib/db");
+    }
 
     #[test]
     fn each_state_of_the_engine_has_one_meaning() {

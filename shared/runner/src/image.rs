@@ -39,6 +39,16 @@ impl Docker {
         Ok(found.map(|image| facts(digest.clone(), image)))
     }
 
+    /// Gives the paths of an image's `VOLUME`s; `None` if there is no such image.
+    pub(crate) async fn image_volumes(
+        &self,
+        digest: &ImageDigest,
+    ) -> Result<Option<Vec<String>>, RunnerError> {
+        let asked = self.engine().await?.inspect_image(digest.as_str());
+        let found = present(call("look at an image", ASK, asked).await)?;
+        Ok(found.map(|image| image.config.and_then(|c| c.volumes).unwrap_or_default()))
+    }
+
     pub(crate) async fn tag_image(
         &self,
         digest: &ImageDigest,

@@ -15,6 +15,7 @@ mod look;
 mod network;
 mod output;
 mod power;
+mod prune;
 mod readiness;
 mod remove;
 mod start;

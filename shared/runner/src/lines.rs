@@ -1,9 +1,11 @@
-//! Bytes to lines: whatever an app prints becomes lines of a bounded length.
+//! Bytes to lines: whatever an app prints becomes lines of plain text, of a bounded length.
 
 use func_model::limits::LOG_LINE_BYTES;
 
+const ESCAPE: char = '\u{1b}';
+
 /// Cuts one stream of bytes into lines without their ends. What is longer than `LOG_LINE_BYTES` is cut there and the
-/// rest of that line is dropped; what is not UTF-8 is replaced.
+/// rest of that line is dropped; what is not UTF-8 is replaced, and what would steer a terminal is taken out ([`cut`]).
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
     line: Vec<u8>,
@@ -41,14 +43,68 @@ impl Splitter {
     }
 }
 
-/// Cuts a line at `LOG_LINE_BYTES`.
-pub(crate) fn cut(mut line: String) -> String {
+/// Makes plain text of a line and cuts it at `LOG_LINE_BYTES`. Escape sequences are dropped; every other control
+/// character but a tab and a line end becomes U+FFFD. Lines are shown on the terminals of operators and pushers, which
+/// an app must not steer.
+///
+/// Source: ECMA-48, 5.3 to 5.6.
+pub(crate) fn cut(line: String) -> String {
+    let mut line = if line.contains(char::is_control) { plain(&line) } else { line };
     let mut end = line.len().min(LOG_LINE_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;
     }
     line.truncate(end);
     line
+}
+
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let after = &rest[next.len_utf8()..];
+        rest = match next {
+            ESCAPE => after_sequence(after).unwrap_or_else(|| {
+                plain.push(char::REPLACEMENT_CHARACTER);
+                after
+            }),
+            '\t' | '\n' => {
+                plain.push(next);
+                after
+            }
+            _ => {
+                plain.push(if next.is_control() { char::REPLACEMENT_CHARACTER } else { next });
+                after
+            }
+        };
+    }
+    plain
+}
+
+/// Gives what follows an escape sequence, of which the escape character has been read; `None` if it is none, or not
+/// whole.
+fn after_sequence(rest: &str) -> Option<&str> {
+    let first = rest.chars().next()?;
+    match first {
+        // CSI: parameters and intermediates, a final character.
+        '[' => after_final(&rest[1..], '\u{20}'..='\u{3f}', '\u{40}'..='\u{7e}'),
+        // DCS, SOS, OSC, PM, APC: a text up to BEL or ESC \.
+        'P' | 'X' | ']' | '^' | '_' => {
+            let ends = ["\u{7}", "\u{1b}\\"].map(|end| rest.find(end).map(|at| at + end.len()));
+            ends.into_iter().flatten().min().map(|end| &rest[end..])
+        }
+        // All others: intermediates, a final character.
+        _ => after_final(rest, '\u{20}'..='\u{2f}', '\u{30}'..='\u{7e}'),
+    }
+}
+
+fn after_final(
+    rest: &str,
+    before: std::ops::RangeInclusive<char>,
+    last: std::ops::RangeInclusive<char>,
+) -> Option<&str> {
+    let rest = rest.trim_start_matches(|c| before.contains(&c));
+    rest.strip_prefix(|c| last.contains(&c))
 }
 
 #[cfg(test)]
@@ -82,5 +138,26 @@ mod tests {
         bytes.push(b'\n');
         let lines = splitter.push(&bytes);
         assert!(lines[0].starts_with('\u{fffd}') && lines[0].len() <= LOG_LINE_BYTES);
+    }
+
+    #[test]
+    fn an_apps_escape_sequences_reach_no_terminal() {
+        let mut splitter = Splitter::default();
+        let printed = "\u{1b}[1;31mred\u{1b}[0m\tand\u{1b}[2J\u{1b}]0;title\u{7} \u{1b}]8;;x\u{1b}\\so\u{1b}(B on\u{1b}c\n";
+        assert_eq!(splitter.push(printed.as_bytes()), ["red\tand so on"]);
+        let broken = "a\u{1b}\u{7}b\u{9b}2J\u{7f}c\rd\u{1b}]0;e\u{1b}[1;\u{1b}\r\n";
+        let lines = splitter.push(broken.as_bytes());
+        assert_eq!(lines, ["a\u{fffd}\u{fffd}b\u{fffd}2J\u{fffd}c\u{fffd}d\u{fffd}]0;e\u{fffd}[1;\u{fffd}"]);
+        assert_eq!(cut("RUN \u{1b}[8mhidden".into()), "RUN hidden", "a step's name as well");
+    }
+
+    #[test]
+    fn no_line_has_a_control_character_whatever_is_printed() {
+        for introducer in ["\u{1b}", "\u{1b}[", "\u{1b}]", "\u{1b}P", "\u{9b}", ""] {
+            for control in (0..0xa0).filter_map(char::from_u32).filter(|c| *c != '\n' && *c != '\t') {
+                let line = cut(format!("{introducer}{control}{introducer}x"));
+                assert!(!line.contains(char::is_control), "{line:?}");
+            }
+        }
     }
 }

@@ -174,6 +174,15 @@ pub trait Stop: Send + Sync {
     /// # Errors
     /// [`RunnerError`].
     async fn remove_image(&self, tag: &str) -> Result<(), RunnerError>;
+
+    /// Removes what builds left behind, and gives the bytes that became free: this installation's built images that
+    /// have neither a tag nor a container (those of an app that is being deployed are left alone), and what the
+    /// engine's build cache has above `cache_bytes_max`. The cache is the engine's, shared with everybody who builds
+    /// there: what was used last stays, up to that size, and what a build is using. Repeatable; may take minutes.
+    ///
+    /// # Errors
+    /// [`RunnerError`]; some of it may be removed.
+    async fn prune(&self, cache_bytes_max: u64) -> Result<u64, RunnerError>;
 }
 
 /// The power to look.

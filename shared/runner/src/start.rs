@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions, WaitContainerOptions};
-use func_model::limits::TAIL_LINES;
+use func_model::limits::{CLAIM_MS, TAIL_LINES, WAKE_MS};
 use func_model::{InstanceId, Release};
 use futures_util::StreamExt;
 use tokio::time::Instant;
@@ -19,6 +19,11 @@ use crate::{Docker, RunnerError, Start, StartError, State};
 
 /// How often a name that is taken is looked at again.
 const TRIES: usize = 5;
+
+/// How long after its deadline a failed start may still remove what it has started. Later its claim may be over, and
+/// the container somebody else's.
+const CLEARING: Duration = Duration::from_secs(5);
+const _: () = assert!(WAKE_MS + 5_000 < CLAIM_MS, "a start must clear up before others may clear its claim");
 
 /// Why a running container is not an instance that answers.
 enum Failure {
@@ -51,7 +56,7 @@ impl Docker {
     async fn start_instance(&self, id: &InstanceId, within: Duration) -> Result<SocketAddr, StartError> {
         let begun = Instant::now();
         let release = self.manifest(&id.release).await?;
-        let container = self.running(&release, id).await?;
+        let container = self.running(&release, id, begun + within + CLEARING).await?;
         let failure = match self.settle(&release, &container, begun + within).await {
             Ok(addr) => {
                 let took_ms = begun.elapsed().as_millis() as u64;
@@ -60,13 +65,22 @@ impl Docker {
             }
             Err(failure) => failure,
         };
+        if begun.elapsed() > within + CLEARING {
+            warn!(app.name = %id.release.app, release = %id.release, "{id} took so long that it is left to the cleaner");
+            return Err(RunnerError::Slow { verb: "start a container", within }.into());
+        }
         let error = self.failed_start(&release, id, &container, failure, within).await;
         info!(app.name = %id.release.app, release = %id.release, %error, "{id} did not start");
         Err(error)
     }
 
     /// Gives the running container of an instance: the one there is, or a new one.
-    async fn running(&self, release: &Release, id: &InstanceId) -> Result<String, StartError> {
+    async fn running(
+        &self,
+        release: &Release,
+        id: &InstanceId,
+        clear_until: Instant,
+    ) -> Result<String, StartError> {
         let name = self.name(id);
         for _ in 0..TRIES {
             match self.container(&name).await? {
@@ -80,7 +94,9 @@ impl Docker {
             return match self.run(&container, id).await {
                 Ok(()) => Ok(container),
                 Err(error) => {
-                    self.discard(&container).await;
+                    if Instant::now() < clear_until {
+                        self.discard(&container).await;
+                    }
                     Err(error)
                 }
             };
@@ -96,8 +112,12 @@ impl Docker {
         id: &InstanceId,
         name: &str,
     ) -> Result<Option<String>, StartError> {
+        let Some(volumes) = self.image_volumes(&release.image).await? else {
+            return Err(StartError::NoImage { id: id.clone() });
+        };
         let options = CreateContainerOptions { name: Some(name.to_owned()), platform: String::new() };
-        let created = self.engine().await?.create_container(Some(options), self.body(release, id));
+        let body = self.body(release, id, &volumes);
+        let created = self.engine().await?.create_container(Some(options), body);
         match call("create a container", WORK, created).await {
             Ok(created) => Ok(Some(created.id)),
             Err(CallError::Denied { status: 404, said, .. }) if said.contains("No such image") => {

@@ -41,6 +41,10 @@ impl Stop for Docker {
             Err(error) => Err(error.into()),
         }
     }
+
+    async fn prune(&self, cache_bytes_max: u64) -> Result<u64, RunnerError> {
+        Ok(self.prune_images().await? + self.prune_cache(cache_bytes_max).await?)
+    }
 }
 
 impl Docker {

@@ -152,6 +152,32 @@ impl Manifests {
         replace(&self.dir(app).join("failed"), format!("{revision}\n").as_bytes(), 0o644)
     }
 
+    /// Gives how many deploys of a revision were begun and never ended: their builder was killed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn attempts(&self, app: &AppName, revision: &Revision) -> Result<u32, StoreError> {
+        let text = read(&self.dir(app).join("attempts"))?.unwrap_or_default();
+        let (of, count) = text.trim().split_once(' ').unwrap_or_default();
+        Ok(if of == revision.as_str() { count.parse().unwrap_or(0) } else { 0 })
+    }
+
+    /// Notes how many deploys of a revision were begun, durably; those of another revision are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn set_attempts(&self, app: &AppName, revision: &Revision, count: u32) -> Result<(), StoreError> {
+        replace(&self.dir(app).join("attempts"), format!("{revision} {count}\n").as_bytes(), 0o644)
+    }
+
+    /// Forgets the deploys that were begun.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn forget_attempts(&self, app: &AppName) -> Result<(), StoreError> {
+        remove(&self.dir(app).join("attempts"))
+    }
+
     /// Gives the live number of every app that has one.
     ///
     /// # Errors
@@ -243,6 +269,20 @@ mod tests {
         manifests.add(&release("blog-v1")).expect("stored");
         manifests.remove(&release("blog-v1").id).expect("removed");
         assert_eq!(manifests.take_number(&app).expect("v2"), ReleaseNumber(2));
+    }
+
+    #[test]
+    fn attempts_are_counted_for_one_revision_and_forgotten_with_the_next() {
+        let (_dir, manifests) = manifests();
+        let app: AppName = "blog".parse().expect("a name");
+        let revision = |digit: &str| -> Revision { digit.repeat(40).parse().expect("a revision") };
+        assert_eq!(manifests.attempts(&app, &revision("a")).expect("read"), 0);
+        manifests.set_attempts(&app, &revision("a"), 2).expect("noted");
+        assert_eq!(manifests.attempts(&app, &revision("a")).expect("read"), 2);
+        assert_eq!(manifests.attempts(&app, &revision("b")).expect("read"), 0);
+        manifests.forget_attempts(&app).expect("forgotten");
+        manifests.forget_attempts(&app).expect("twice is the same as once");
+        assert_eq!(manifests.attempts(&app, &revision("a")).expect("read"), 0);
     }
 
     #[test]

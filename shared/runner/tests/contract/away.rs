@@ -19,6 +19,7 @@ async fn an_engine_that_is_away_is_told_by_every_power() {
     away(docker.look(&id).await.unwrap_err());
     away(docker.load(bytes(vec![0])).await.unwrap_err());
     away(docker.stop(&id, LONG).await.unwrap_err());
+    away(docker.prune(u64::MAX).await.unwrap_err());
     away(docker.seen().await.unwrap_err());
     away(docker.exits().await.err().unwrap());
     let error = docker.start(&id, LONG).await.unwrap_err();

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use tokio::net::TcpListener;
 
+use crate::images::{context, probe};
 use crate::sweep::docker as cli;
-use crate::world::{get, world};
+use crate::world::{App, LONG, get, world};
 
 #[tokio::test]
 async fn an_instance_has_no_capabilities_and_gains_none() {
@@ -44,6 +45,24 @@ async fn an_instance_sees_nothing_of_the_hosts_disk() {
     let container = world.containers().await.remove(0);
     assert!(cli(&["inspect", "--format", "{{range .Mounts}}{{.Source}} {{end}}", &container]).is_empty());
     assert!(!get(addr, "/mounts").await.contains("docker.sock"));
+}
+
+#[tokio::test]
+async fn a_volume_of_the_image_is_memory_of_the_instance_and_no_folder_of_the_host() {
+    let world = world().await;
+    let dockerfile =
+        "FROM scratch\nCOPY probe /\nVOLUME [\"/data/\", \"/var/lib/db\"]\nENTRYPOINT [\"/probe\"]\n";
+    let files = context(&[("Dockerfile", dockerfile.as_bytes()), ("probe", &probe())]);
+    let image = world.build(files, LONG).await.0.unwrap();
+    let id = world.release("blog", App { image: Some(image), ..App::default() });
+    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let container = world.containers().await.remove(0);
+    assert_eq!(cli(&["inspect", "--format", "{{json .Mounts}}", &container]), ["[]"]);
+    let mounts = get(addr, "/mounts").await;
+    for path in ["/data", "/var/lib/db"] {
+        let mount = mounts.lines().find(|line| line.contains(&format!(" {path} tmpfs rw,nosuid,nodev")));
+        assert!(mount.is_some_and(|mount| mount.contains("size=65536k")), "{path} in {mounts}");
+    }
 }
 
 #[tokio::test]

@@ -99,6 +99,21 @@ async fn only_the_last_lines_are_given_cut_and_readable() {
 }
 
 #[tokio::test]
+async fn an_apps_escape_sequences_are_in_no_log() {
+    let world = world().await;
+    let (id, addr) = world.started("blog").await;
+    get(addr, "/print/\u{1b}[31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{1b}[2J").await;
+    until("it is printed as plain text", || async {
+        let lines: Vec<String> = world.runner.logs(&id, 1, false).await.unwrap().collect().await;
+        lines == ["red"]
+    })
+    .await;
+    world.runner.stop(&id, GRACE).await.unwrap();
+    let kept = world.kept(&id);
+    assert!(kept.contains("\nred\n") && !kept.contains('\u{1b}'), "{kept}");
+}
+
+#[tokio::test]
 async fn every_exit_is_told_with_its_instance() {
     let world = world().await;
     let (blog, _) = world.started("blog").await;

@@ -8,6 +8,7 @@ mod building;
 mod hardening;
 mod images;
 mod looking;
+mod pruning;
 mod starting;
 mod stopping;
 mod sweep;

@@ -187,6 +187,6 @@ struct Stranger(String);
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        cli(&["rm", "-f", &self.0]);
+        cli(&["rm", "-f", "-v", &self.0]);
     }
 }

@@ -18,7 +18,7 @@ pub fn remove_all(installation: &str) {
     let label = format!("label=func.installation={installation}");
     remove(&["ps", "-aq", "--no-trunc", "--filter", &label], &["rm", "-f", "-v"]);
     remove(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
-    remove(&["images", "-q", "--no-trunc", "--filter", &label], &["rmi", "-f"]);
+    remove(&["images", "-aq", "--no-trunc", "--filter", &label], &["rmi", "-f"]);
 }
 
 fn remove(list: &[&str], verb: &[&str]) {
@@ -37,7 +37,7 @@ pub fn sweep_once() {
         for list in [&["ps", "-a"][..], &["network", "ls"]] {
             left.extend(docker(&[list, &format].concat()));
         }
-        let images = docker(&["images", "-q", "--no-trunc", "--filter", "label=func.installation"]);
+        let images = docker(&["images", "-aq", "--no-trunc", "--filter", "label=func.installation"]);
         let label = "{{index .Config.Labels \"func.installation\"}}";
         for image in images {
             left.extend(docker(&["image", "inspect", "--format", label, &image]));
