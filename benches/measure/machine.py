@@ -1,0 +1,43 @@
+"""The machine on which it was measured."""
+
+import datetime
+import os
+import platform
+import subprocess
+
+from .engine import docker
+
+ENGINE = "{{.ServerVersion}}, {{.DefaultRuntime}}, {{.Driver}}, cgroup v{{.CgroupVersion}}"
+
+
+def cores():
+    return len(os.sched_getaffinity(0))
+
+
+def load():
+    return " ".join(f"{average:.2f}" for average in os.getloadavg())
+
+
+def output(*command):
+    """Gives the first line that a program prints of itself, on either stream; `?` if it cannot be run."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "?"
+    lines = (done.stdout + done.stderr).splitlines()
+    return lines[0].strip() if lines else "?"
+
+
+def facts(program, before):
+    """Gives the lines above the table; `before` is the load before the first measurement."""
+    engine = docker("info", "--format", ENGINE)
+    folder = os.path.dirname(os.path.abspath(__file__))
+    commit = output("git", "-C", folder, "describe", "--always", "--dirty")
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    wrk = output("wrk", "-v").split(" [")[0]
+    return [
+        f"- {today}, {output(program, '--version')}, checkout at {commit}",
+        f"- {cores()} cores, {memory_gib:.0f} GiB, Linux {platform.release()}; load before: {before}, after: {load()}",
+        f"- Docker Engine {engine}; {output('nginx', '-v')}; {wrk}; {output('git', '--version')}",
+    ]

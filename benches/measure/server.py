@@ -1,0 +1,97 @@
+"""The func under test: `func serve all` with a data folder of its own, and what it put on the engine."""
+
+import hashlib
+import json
+import os
+
+from .clock import until
+from .process import Process
+from .repository import Repository
+from .request import get
+
+MARK = "shown only now: "
+
+
+def installation(data):
+    """Gives the name under which a func with this data folder is known to the engine.
+
+    Source: shared/store/src/disk.rs."""
+    return "func-" + hashlib.sha256(os.path.realpath(data).encode()).hexdigest()[:6]
+
+
+def remove_from_engine(engine, data):
+    name = installation(data)
+    engine.remove_all(f"func.installation={name}", name)
+
+
+class Server:
+    """A running func."""
+
+    def __init__(self, program, folder, engine):
+        self.program, self.folder, self.engine = program, folder, engine
+        self.data = os.path.join(folder, "data")
+        os.makedirs(self.data)
+        self.installation = installation(self.data)
+        self.token, self.process = "", None
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        remove_from_engine(self.engine, self.data)
+
+    def start(self):
+        """Starts it with the ledger in memory, and waits until it is ready."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FUNC_")}
+        doors = [f"--{door}-listen=127.0.0.1:0" for door in ("edge", "ssh", "http")]
+        command = [self.program, "serve", "all", "--data", self.data, "--idle", "5s", *doors]
+        log = os.path.join(self.folder, "server.log")
+        before = os.path.getsize(log) if os.path.exists(log) else 0
+        self.process = Process(command, log, environment)
+        until("func is ready", lambda: self.process.check() or "func is ready" in self.process.said()[before:])
+        said = self.process.said()
+        if MARK in said:
+            self.token = said.split(MARK, 1)[1].split()[0]
+        with open(os.path.join(self.data, "run/server.json"), encoding="utf-8") as info:
+            self.info = json.load(info)
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def edge(self):
+        return ("127.0.0.1", int(self.info["url"].rsplit(":", 1)[1]))
+
+    def host(self, app):
+        return f"{app}.{self.info['domain']}"
+
+    def repository(self, app):
+        """Makes an app's repository, whose push goes to this server."""
+        url = self.info["http"].replace("http://", f"http://func:{self.token}@") + f"/{app}.git"
+        return Repository(os.path.join(self.folder, "apps", app), url)
+
+    def containers(self, *apps):
+        """Gives the ids of all containers, or of an app's."""
+        of_apps = [f"func.app={app}" for app in apps]
+        return self.engine.containers(f"func.installation={self.installation}", *of_apps)
+
+    def awake(self, app):
+        """Wakes an app, and gives its container as the engine describes it."""
+        get(self.edge, self.host(app))
+        found = until(f"{app} runs", lambda: self.containers(app))
+        return self.engine.container(found[0])
+
+    def asleep(self, *apps):
+        """Waits until an app's containers are gone, or all."""
+        until("the apps sleep", lambda: not self.containers(*apps), limit=90, every=0.1)
