@@ -25,7 +25,7 @@ test: ## Run all tests; as root it installs what they need
 	@.ci/setup test
 	cargo build --release --locked
 	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 lint: ## Check the format and the lints
 	@.ci/setup run

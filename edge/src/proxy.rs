@@ -377,9 +377,11 @@ impl ProxyHttp for Proxy {
         let took_ms = ctx.began.elapsed().as_millis() as u64;
         let id = &ctx.request_id;
         match error {
-            Some(e) if status >= 500 || status == 0 => warn!(
-                app.name = app, request.id = %id, took_ms, status, "{method} {host}{path} failed: {e}"
-            ),
+            Some(e) if *e.esource() != pingora::ErrorSource::Downstream && (status >= 500 || status == 0) => {
+                warn!(
+                    app.name = app, request.id = %id, took_ms, status, "{method} {host}{path} failed: {e}"
+                )
+            }
             Some(e) => {
                 debug!(app.name = app, request.id = %id, took_ms, status, "{method} {host}{path}: {e}")
             }

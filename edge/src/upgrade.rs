@@ -1,15 +1,15 @@
-//! Connections for upgrades (WebSocket): the answer is read a moment later than it comes.
+//! Connections for upgrades (WebSocket): the answer is read when all of the request was written, and not before.
 //!
 //! pingora 0.9.1 (its issue 946) sends the empty body of an upgrade request through a pipe of its own. When the 101
 //! is read before that pipe, it takes the end of the body for the end of the upgraded stream and closes both sides:
-//! with a fast app on the same machine every tenth WebSocket is lost. Here the first read of such a connection waits
-//! until the pipe has surely been emptied; everything after it goes at full speed.
+//! with a fast app on the same machine every tenth WebSocket is lost. pingora flushes the connection once after the
+//! head, and once after the end of the body was taken out of the pipe: here reading begins with the second flush.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,10 +22,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// How long the first read waits. The pipe is emptied within the same turn of the event loop; this is many turns.
-const FIRST_READ_AFTER: Duration = Duration::from_millis(2);
+/// The flush after which the whole request was written: the head's is the first.
+const REQUEST_FLUSHED: u8 = 2;
+/// How long reading waits for it. An app may refuse an upgrade before it has read all of its body.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Makes connections whose first read is late.
+/// Makes connections that are read when the request was written.
 #[derive(Debug)]
 pub(crate) struct LateConnect;
 
@@ -43,20 +45,17 @@ impl Connect for LateConnect {
         let stream =
             TcpStream::connect(addr).await.or_err(ErrorType::ConnectError, "connect for an upgrade")?;
         stream.set_nodelay(true).or_err(ErrorType::ConnectError, "set nodelay")?;
-        Ok(VirtualSocketStream::new(Box::new(Late { stream, wait: Wait::Unread })).into())
+        Ok(VirtualSocketStream::new(Box::new(Late { stream, flushes: 0, patience: None, reader: None }))
+            .into())
     }
-}
-
-enum Wait {
-    /// Nobody has asked for the answer yet.
-    Unread,
-    Waiting(Pin<Box<Sleep>>),
-    Over,
 }
 
 struct Late {
     stream: TcpStream,
-    wait: Wait,
+    flushes: u8,
+    patience: Option<Pin<Box<Sleep>>>,
+    /// Who waits for the second flush.
+    reader: Option<Waker>,
 }
 
 impl std::fmt::Debug for Late {
@@ -81,14 +80,13 @@ impl AsyncRead for Late {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if matches!(self.wait, Wait::Unread) {
-            self.wait = Wait::Waiting(Box::pin(sleep(FIRST_READ_AFTER)));
-        }
-        if let Wait::Waiting(wait) = &mut self.wait {
-            if wait.as_mut().poll(cx).is_pending() {
+        if self.flushes < REQUEST_FLUSHED {
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            if patience.as_mut().poll(cx).is_pending() {
+                self.reader = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            self.wait = Wait::Over;
+            self.flushes = REQUEST_FLUSHED;
         }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
@@ -100,10 +98,73 @@ impl AsyncWrite for Late {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if flushed.is_ready() {
+            self.flushes = self.flushes.saturating_add(1);
+            let reader = if self.flushes >= REQUEST_FLUSHED { self.reader.take() } else { None };
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A connection whose other side has answered already.
+    async fn answered() -> (Late, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stream =
+            TcpStream::connect(listener.local_addr().expect("its address")).await.expect("connected");
+        let (mut app, _) = listener.accept().await.expect("accepted");
+        app.write_all(b"101").await.expect("answered");
+        stream.readable().await.expect("it is there");
+        (Late { stream, flushes: 0, patience: None, reader: None }, app)
+    }
+
+    #[tokio::test]
+    async fn an_early_answer_is_read_only_when_the_whole_request_was_written() {
+        let (mut late, _app) = answered().await;
+        let mut answer = [0; 3];
+        let soon = Duration::from_millis(50);
+        late.flush().await.expect("the head");
+        assert!(timeout(soon, late.read_exact(&mut answer)).await.is_err(), "only the head was written");
+        late.flush().await.expect("the end of the body");
+        late.read_exact(&mut answer).await.expect("at once");
+        assert_eq!(&answer, b"101");
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_read_is_woken_by_the_second_flush() {
+        let (late, _app) = answered().await;
+        let (mut reading, mut writing) = tokio::io::split(late);
+        let reader = tokio::spawn(async move {
+            let mut answer = [0; 3];
+            reading.read_exact(&mut answer).await.map(|_| answer)
+        });
+        tokio::task::yield_now().await;
+        writing.flush().await.expect("the head");
+        writing.flush().await.expect("the end of the body");
+        assert_eq!(&reader.await.expect("no panic").expect("read"), b"101");
+    }
+
+    #[tokio::test]
+    async fn an_app_that_refuses_before_the_body_is_read_all_the_same() {
+        let (mut late, _app) = answered().await;
+        late.flush().await.expect("the head");
+        let mut answer = [0; 3];
+        late.read_exact(&mut answer).await.expect("after a while");
+        assert_eq!(&answer, b"101");
     }
 }

@@ -17,7 +17,8 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folders that are missing. `keys` is for the owner alone.
+    /// Makes the folders that are missing. Nobody but the owner and the group looks into them (manifests hold the apps'
+    /// variables, repositories their code); `keys` is for the owner alone.
     ///
     /// # Errors
     /// [`StoreError::Io`] if a folder cannot be made.
@@ -25,7 +26,7 @@ impl DataDir {
         make_dir(root, 0o755)?;
         let root = root.canonicalize().map_err(io_error("find", root))?;
         for (name, mode) in
-            [("projects", 0o755), ("manifest", 0o755), ("keys", 0o700), ("logs", 0o755), ("run", 0o750)]
+            [("projects", 0o750), ("manifest", 0o750), ("keys", 0o700), ("logs", 0o750), ("run", 0o750)]
         {
             make_dir(&root.join(name), mode)?;
         }
