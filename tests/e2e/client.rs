@@ -114,6 +114,14 @@ impl Repo {
     }
 }
 
+/// The test app behind a build step that takes `seconds`, every time: no cache knows it.
+pub fn slow_dockerfile(seconds: u32) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_nanos();
+    format!(
+        "FROM busybox:stable\nRUN sleep {seconds} && : {now}\nCOPY testapp version behave /\nCMD [\"/testapp\"]\n"
+    )
+}
+
 /// git, with nothing of the machine's own configuration.
 pub fn git_command(ssh_key: &Path) -> Command {
     let ssh = format!(

@@ -1,6 +1,6 @@
 //! From a push to an answer, and what a push that fails leaves.
 
-use crate::client::Repo;
+use crate::client::{Repo, slow_dockerfile};
 use crate::world::{World, until};
 
 #[test]
@@ -186,8 +186,7 @@ fn of_many_pushes_at_once_the_last_wins_and_the_superseded_are_told() {
     let world = World::new();
     let repo = Repo::app(&world, "0");
     // The first is built for as long as it takes the others to arrive.
-    let dockerfile = "FROM busybox:stable\nRUN sleep 8\nCOPY testapp version behave /\nCMD [\"/testapp\"]\n";
-    repo.write("Dockerfile", dockerfile);
+    repo.write("Dockerfile", &slow_dockerfile(8));
     let mut pushes = Vec::new();
     for n in 1..=4 {
         repo.write("version", &n.to_string());

@@ -1,6 +1,7 @@
 //! The app that the end-to-end tests push. It listens on `$PORT` and does what it is asked by path and query.
 //!
-//! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens.
+//! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens, `slow`
+//! listens after 6 s.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ fn main() {
         "silent" => loop {
             std::thread::sleep(Duration::from_secs(3_600));
         },
+        "slow" => std::thread::sleep(Duration::from_secs(6)),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
