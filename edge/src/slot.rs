@@ -54,8 +54,8 @@ struct Shared {
     serial: AtomicU64,
     requests: AtomicUsize,
     no_requests: Notify,
-    /// The ledger did not answer the last renewal: leases are trusted beyond their time, because who cannot renew
-    /// cannot be the only one, and a cleaner without a ledger stops nothing.
+    /// The ledger did not answer the last renewal: leases are trusted beyond their time. Safe where the cleaner lost
+    /// it as well, since it stops nothing then; not if this edge alone is cut off from it.
     away: AtomicBool,
 }
 
