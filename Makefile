@@ -8,7 +8,7 @@ DATA ?= .func
 ARGS ?=
 IMAGE ?= func:latest
 
-.PHONY: run build test lint deny images image bench clean-data help
+.PHONY: run build test lint deny images image bench bench-wake bench-herd clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,16 @@ image: build ## Make func's own image, func:latest
 bench: build ## Measure func beside its peers, in one run
 	@.ci/setup bench
 	benches/run
+
+bench-wake: build ## Measure every way to wake an app, and write docs/benchmarks.md
+	@.ci/setup test
+	docker/offline/make-images redis:7-alpine python:3-slim node:18-slim
+	benches/wake
+
+bench-herd: build ## Measure many requests at once, and write docs/herd.md
+	@.ci/setup bench
+	docker/offline/make-images redis:7-alpine busybox:stable
+	benches/herd
 
 clean-data: ## Remove the data of `make run`, its containers, images and network
 	@.ci/clean $(DATA)

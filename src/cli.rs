@@ -25,6 +25,8 @@ pub enum Command {
     Apps(At),
     /// Show what an app has printed
     Logs(Logs),
+    /// Send an app one request, and show where its time goes
+    Trace(Trace),
     /// List an app's releases
     Releases(Releases),
     /// Make an older release live again
@@ -110,6 +112,19 @@ pub struct Logs {
     /// How many lines
     #[arg(short = 'n', long, default_value_t = 100)]
     pub lines: usize,
+    #[command(flatten)]
+    pub at: At,
+}
+
+#[derive(Debug, Args)]
+pub struct Trace {
+    pub app: AppName,
+    /// What is asked for
+    #[arg(default_value = "/")]
+    pub path: String,
+    /// Let it go to rest first, if nobody uses it
+    #[arg(long)]
+    pub cold: bool,
     #[command(flatten)]
     pub at: At,
 }

@@ -10,3 +10,4 @@ pub mod logs;
 pub mod releases;
 mod time;
 pub mod token;
+pub mod trace;

@@ -57,6 +57,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Hook { hook: Hook::PostReceive } => command::hook::post_receive().await,
         Command::Apps(at) => command::apps::run(&at.data()?).await,
         Command::Logs(logs) => command::logs::run(&logs).await,
+        Command::Trace(trace) => command::trace::run(&trace).await,
         Command::Releases(releases) => command::releases::run(&releases),
         Command::Rollback(rollback) => command::deploys::rollback(&rollback).await,
         Command::Rm(rm) => command::deploys::remove(&rm).await,

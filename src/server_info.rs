@@ -1,5 +1,6 @@
 //! `run/server.json`: what a running server tells the commands and the hooks on its machine.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
@@ -13,6 +14,9 @@ pub struct ServerInfo {
     pub ssh: Option<String>,
     /// `http://127.0.0.1:7080`.
     pub http: Option<String>,
+    /// Where the edge listens, on this machine; `None` in a file of an older version.
+    #[serde(default)]
+    pub edge: Option<SocketAddr>,
     /// An app's URL, with `{host}` in it.
     pub url: String,
     pub domain: String,

@@ -32,6 +32,10 @@ pub struct Settings {
     pub branch: String,
     pub url: Option<String>,
     pub idle_ms: u64,
+    /// 0: nothing is made ahead.
+    pub poised_bytes_max: u64,
+    /// 0: nothing is paused.
+    pub frozen_bytes_max: u64,
     pub build_ms: u64,
     pub push_bytes_max: u64,
     pub drain_ms: u64,
@@ -62,6 +66,8 @@ impl Settings {
             idle_ms: given
                 .value("idle")
                 .duration_ms(func_model::limits::IDLE_MS_MIN, func_model::limits::IDLE_MS_MAX)?,
+            poised_bytes_max: given.value("poised-memory").memory_bytes()?,
+            frozen_bytes_max: given.value("frozen-memory").memory_bytes()?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
             drain_ms: given.value("drain").duration_ms(0, 24 * 3_600_000)?,

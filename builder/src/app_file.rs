@@ -1,6 +1,7 @@
 //! Reading an app's func.toml.
 
 use func_model::config::{AppConfig, AppFile, ConfigError, KEYS, LIMIT_KEYS};
+use func_schedule::{Schedule, ScheduleError};
 use thiserror::Error;
 use toml::de::DeTable;
 
@@ -18,13 +19,15 @@ pub enum AppFileError {
     Syntax { line: usize, said: String },
     #[error("func.toml: {0}")]
     Value(#[from] ConfigError),
+    #[error("func.toml: `warm-at`: {0}; five fields in UTC: `0 7 * * MON-FRI`")]
+    WarmAt(#[from] ScheduleError),
 }
 
 /// Reads and checks the file's text.
 ///
 /// # Errors
 /// [`AppFileError::UnknownKey`] with the nearest right name, [`AppFileError::Syntax`] for what is not TOML or of the
-/// wrong type, [`AppFileError::Value`] for a value that is not allowed.
+/// wrong type, [`AppFileError::Value`] and [`AppFileError::WarmAt`] for a value that is not allowed.
 pub fn parse(text: &str) -> Result<AppConfig, AppFileError> {
     let table = DeTable::parse(text).map_err(|e| syntax(text, &e))?;
     check_keys(text, table.get_ref(), "", KEYS)?;
@@ -33,7 +36,11 @@ pub fn parse(text: &str) -> Result<AppConfig, AppFileError> {
         check_keys(text, limits, "limits.", LIMIT_KEYS)?;
     }
     let file: AppFile = toml::from_str(text).map_err(|e| syntax(text, &e))?;
-    Ok(file.check()?)
+    let config = file.check()?;
+    for line in &config.warm_at {
+        line.parse::<Schedule>()?;
+    }
+    Ok(config)
 }
 
 fn check_keys(text: &str, table: &DeTable<'_>, prefix: &str, known: &[&str]) -> Result<(), AppFileError> {
@@ -90,12 +97,15 @@ mod tests {
     #[test]
     fn a_whole_file_is_read() {
         let text = "port = 3000\nhosts = [\"www.example.org\"]\nidle = \"5m\"\nhealth = \"/up\"\n\
+                    freeze = \"10s\"\nmin = 1\nwarm-at = [\"0 7 * * MON-FRI\"]\nwaiting-page = true\n\
                     [env]\nMODE = \"x\"\n[limits]\nmemory = \"256M\"\ncpus = 0.5\npids = 64\n";
         let config = parse(text).expect("it is right");
         assert_eq!(
             (config.port, config.idle_ms, config.limits.cpus_milli),
             (Some(3_000), Some(300_000), 500)
         );
+        assert_eq!((config.freeze, config.min), (func_model::Freeze::AfterMs(10_000), 1));
+        assert_eq!((config.warm_at, config.waiting_page), (vec!["0 7 * * MON-FRI".to_owned()], true));
         assert!(parse("").is_ok());
     }
 
@@ -105,7 +115,7 @@ mod tests {
         assert!(error("[limits]\nmemroy = \"1G\"").contains("did you mean `limits.memory`?"));
         assert!(error("memory = \"1G\"").contains("did you mean `limits.memory`?"));
         assert!(error("Port = 1").contains("did you mean `port`?"));
-        assert!(error("colour = 1").contains("the keys are port, hosts, env, idle, limits, health"));
+        assert!(error("colour = 1").contains("the keys are port, hosts, env, idle, limits, health, "));
     }
 
     #[test]
@@ -117,6 +127,9 @@ mod tests {
         );
         assert!(error("port = \"x\"").starts_with("func.toml, line 1: invalid type"));
         assert!(error("= 3").starts_with("func.toml, line 1: "));
+        assert!(
+            error("warm-at = [\"daily\"]").starts_with("func.toml: `warm-at`: `daily` is not a cron line")
+        );
         assert!(error("idle = \"1s\"").starts_with("func.toml: `idle = \"1s\"`"));
     }
 }

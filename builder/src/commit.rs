@@ -65,7 +65,7 @@ impl Builder {
             self.set_current(id)?;
         }
         crash::point("after_current");
-        let route = Route { number: id.number, hosts: release.hosts.clone() };
+        let route = Route::of(release);
         if let Err(e) = patiently(|| self.config.promote.promote(id, &route)).await {
             warn!(app.name = %id.app, release = %id, error = %chain(&e), "{id} is current, and not routed yet");
             report.warn("the ledger is away");

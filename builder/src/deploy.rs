@@ -81,6 +81,10 @@ impl Builder {
             limits: project.config.limits,
             idle_ms: project.config.idle_ms.unwrap_or(self.config.idle_ms),
             health: project.config.health,
+            freeze: project.config.freeze,
+            min: project.config.min,
+            warm_at: project.config.warm_at,
+            waiting_page: project.config.waiting_page,
             created_ms: unix_ms(),
         };
         self.release(&release, report, began).await

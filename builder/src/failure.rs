@@ -87,7 +87,15 @@ impl Failure {
         match self {
             Self::Ledger(_) | Self::Store(_) | Self::Busy { .. } | Self::Image(_) => true,
             Self::Runner(e) | Self::Build(BuildFailed::Runner(e)) => passing(e),
-            Self::Start(e) => matches!(&**e, StartError::Runner(e) if passing(e)),
+            Self::Start(e) => match &**e {
+                StartError::Runner(e) => passing(e),
+                StartError::Busy { .. } | StartError::Stale { .. } => true,
+                StartError::Exited { .. }
+                | StartError::Silent { .. }
+                | StartError::Unhealthy { .. }
+                | StartError::NoImage { .. }
+                | StartError::NoCommand { .. } => false,
+            },
             Self::Project(_)
             | Self::Site(_)
             | Self::Build(_)
@@ -142,14 +150,20 @@ impl Failure {
             StartError::Exited { tail, .. }
             | StartError::Silent { tail, .. }
             | StartError::Unhealthy { tail, .. } => tail,
-            StartError::NoImage { .. } | StartError::NoCommand { .. } | StartError::Runner(_) => &[],
+            StartError::NoImage { .. }
+            | StartError::NoCommand { .. }
+            | StartError::Stale { .. }
+            | StartError::Busy { .. }
+            | StartError::Runner(_) => &[],
         }
     }
 }
 
 fn passing(error: &RunnerError) -> bool {
     match error {
-        RunnerError::Away(_) | RunnerError::Slow { .. } | RunnerError::Store(_) => true,
+        RunnerError::Away(_) | RunnerError::Cleaner(_) | RunnerError::Slow { .. } | RunnerError::Store(_) => {
+            true
+        }
         RunnerError::Refused { .. } | RunnerError::NoManifest { .. } => false,
     }
 }
@@ -207,7 +221,10 @@ fn start_hint(error: &StartError) -> Option<String> {
         StartError::Unhealthy { .. } => {
             some("let `health` in func.toml answer 2xx or 3xx when the app is ready")
         }
-        StartError::NoImage { .. } | StartError::Runner(_) => some(AGAIN),
+        StartError::NoImage { .. }
+        | StartError::Stale { .. }
+        | StartError::Busy { .. }
+        | StartError::Runner(_) => some(AGAIN),
         StartError::NoCommand { .. } => some("mend ENTRYPOINT and CMD in the Dockerfile"),
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use func_ledger::{Enter, Leaving, LedgerError};
+use func_ledger::{Enter, Leaving, LedgerError, keep_claim};
 use func_model::limits::{CLAIM_MS, COOLING_MS, RENEW_MS, WAKE_MS};
 use func_model::{Claim, Entry, InstanceId, LeaseId, ReleaseId};
+use func_runner::StartError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
@@ -15,8 +16,8 @@ use crate::failure::Failure;
 use crate::limits::ENTER_EVERY;
 use crate::text::chain;
 
-/// How long the smoke test may take in all: somebody else's stop, then a start of ours.
-const WITHIN: Duration = Duration::from_millis(COOLING_MS + CLAIM_MS + WAKE_MS);
+/// How long the smoke test may take in all: somebody else's stop and start, then a start of ours.
+const WITHIN: Duration = Duration::from_millis(COOLING_MS + WAKE_MS + CLAIM_MS + WAKE_MS);
 
 /// A release that runs, and is kept running by a lease until this is dropped or left.
 pub struct Held {
@@ -83,24 +84,43 @@ impl Builder {
     /// Starts it as the claim's holder; `None` if the claim was over in the meantime.
     async fn start_claimed(&self, claim: &Claim, lease: &LeaseId) -> Result<Option<Held>, Failure> {
         let started = Instant::now();
-        let addr = match self.config.start.start(&claim.id, Duration::from_millis(WAKE_MS)).await {
-            Ok(addr) => addr,
+        let made = tokio::select! {
+            made = self.config.start.start(claim, Duration::from_millis(WAKE_MS)) => made,
+            () = keep_claim(self.config.enter.as_ref(), claim) => return Ok(None),
+        };
+        let made = match made {
+            Ok(made) => made,
+            // Somebody else has it now.
+            Err(StartError::Stale { .. }) => return Ok(None),
             Err(e) => {
-                if let Err(e) = self.config.enter.failed(claim).await {
-                    warn!(error = %chain(&e), "the claim on {} ends by itself", claim.id);
-                }
-                return Err(e.into());
+                self.give_up(claim, &e).await;
+                return match e {
+                    // It is tried again, for as long as the smoke test may take.
+                    StartError::Busy { .. } => Ok(None),
+                    e => Err(e.into()),
+                };
             }
         };
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(app.name = %claim.id.release.app, took_ms, "started {}", claim.id);
-        match patiently(|| self.config.enter.woken(claim, addr, lease)).await {
+        match patiently(|| self.config.enter.woken(claim, made.addr, lease, made.start_ms())).await {
             Ok(_) => {
                 let (id, lease) = (claim.id.clone(), lease.clone());
                 Ok(Some(Held::new(self.config.enter.clone(), id, lease)))
             }
             Err(LedgerError::Stale(_)) => Ok(None),
             Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Ends a claim under which nothing was started. Only the app's own fault makes others wait.
+    async fn give_up(&self, claim: &Claim, failure: &StartError) {
+        let told = match failure.is_apps_fault() {
+            true => self.config.enter.failed(claim).await.map(drop),
+            false => self.config.enter.give_back(claim).await,
+        };
+        if let Err(e) = told {
+            warn!(error = %chain(&e), "the claim on {} ends by itself", claim.id);
         }
     }
 }

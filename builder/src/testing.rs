@@ -1,7 +1,6 @@
 //! What this crate's own tests begin with.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -9,9 +8,10 @@ use std::time::Duration;
 
 use func_ledger::Memory;
 use func_model::config::RESOURCES;
-use func_model::{ImageDigest, InstanceId, Release, ReleaseId, Revision};
+use func_model::{Claim, ImageDigest, InstanceId, Release, ReleaseId, Revision};
 use func_runner::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, ImageFacts, Make, RunnerError, Start, StartError, State,
+    BuildFailed, BuildJob, BuildLines, ByteStream, ImageFacts, Make, RunnerError, Start, StartError, Started,
+    State,
 };
 use func_store::{DataDir, Manifests};
 
@@ -43,7 +43,7 @@ impl Make for NoEngine {
 
 #[async_trait::async_trait]
 impl Start for NoEngine {
-    async fn start(&self, _: &InstanceId, _: Duration) -> Result<SocketAddr, StartError> {
+    async fn start(&self, _: &Claim, _: Duration) -> Result<Started, StartError> {
         away()
     }
     async fn look(&self, _: &InstanceId) -> Result<State, RunnerError> {
@@ -83,6 +83,10 @@ pub fn release(name: &str) -> Release {
         limits: RESOURCES,
         idle_ms: 60_000,
         health: None,
+        freeze: func_model::Freeze::Auto,
+        min: 0,
+        warm_at: Vec::new(),
+        waiting_page: false,
         created_ms: 1,
     }
 }

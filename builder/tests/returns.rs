@@ -93,6 +93,10 @@ async fn what_a_crash_left_of_a_deploy_is_removed_before_it_is_done_again() {
         limits: func_model::config::RESOURCES,
         idle_ms: 60_000,
         health: None,
+        freeze: func_model::Freeze::Auto,
+        min: 0,
+        warm_at: Vec::new(),
+        waiting_page: false,
         created_ms: 1,
     };
     world.manifests.add(&left).expect("stored");

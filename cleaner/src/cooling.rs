@@ -1,16 +1,19 @@
-//! Cooling: what was not used for its idle time is stopped, if the ledger grants it.
+//! Cooling: what was not used for its idle time is stopped, or paused before, if the ledger grants it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use func_ledger::LedgerError;
-use func_model::limits::{COOL_EVERY_MS, LEASE_MS, RENEW_MS, STOP_GRACE_MS};
-use func_model::{CoolPermit, InstanceId, Phase, Record, ReleaseId};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use func_model::limits::{COOL_EVERY_MS, LEASE_MS, RENEW_MS};
+use func_model::{CoolPermit, Freeze, InstanceId, Phase, Record, ReleaseId};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use crate::{Cleaner, Turn};
+use crate::Cleaner;
+use crate::freezing::{Frozen, freeze};
+use crate::stops::stop_marked;
+use crate::turns::Turn;
 
 /// How far the ledger's clock and our own may drift apart between two looks.
 const DRIFT: Duration = Duration::from_secs(2);
@@ -50,144 +53,160 @@ impl Calm {
     }
 }
 
+/// How soon a stop that failed is planned again.
+const STOP_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a release's manifest says about its rest. It never changes.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    idle_ms: u64,
+    freeze: Freeze,
+    /// It is kept warm while it is live.
+    kept: bool,
+}
+
+/// What is to be done with an instance that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Freeze { after_ms: u64 },
+    Cool,
+}
+
+#[derive(Debug)]
+struct Cooling {
+    rests: HashMap<ReleaseId, Rest>,
+    calm: Calm,
+    frozen: Frozen,
+}
+
 /// Looks for what is idle, for ever.
 pub(crate) async fn keep_cool(cleaner: Arc<Cleaner>) {
     let mut tick = interval(Duration::from_millis(COOL_EVERY_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut idle_times, mut calm) = (HashMap::new(), Calm::new());
+    let mut cooling = Cooling::new();
     loop {
         tick.tick().await;
-        if let Err(e) = cool_idle(&cleaner, &mut idle_times, &mut calm).await {
+        if let Err(e) = cooling.look(&cleaner).await {
             // `keep_right` tells of a ledger that is away or lost.
             debug!("nothing is cooled: {e}");
-            calm.disturb();
-            if matches!(e, LedgerError::Lost) {
-                cleaner.lost.notify_one();
-            }
+            cooling.calm.disturb();
+            // Lost, or an answer was: what was granted then has to be found.
+            cleaner.retry_soon();
         }
     }
 }
 
-async fn cool_idle(
-    cleaner: &Arc<Cleaner>,
-    idle_times: &mut HashMap<ReleaseId, u64>,
-    calm: &mut Calm,
-) -> Result<(), LedgerError> {
-    let (records, now_ms) = cleaner.config.watch.records().await?;
-    if !calm.look(now_ms) {
-        return Ok(());
+impl Cooling {
+    fn new() -> Self {
+        Self { rests: HashMap::new(), calm: Calm::new(), frozen: Frozen::default() }
     }
-    idle_times.retain(|release, _| records.contains_key(&release.instance()));
-    for (id, record) in &records {
-        let idle_ms = *idle_times.entry(id.release.clone()).or_insert_with(|| {
-            cleaner.release(&id.release).map_or(cleaner.config.idle_ms, |release| release.idle_ms)
-        });
-        if !seems_idle(record, idle_ms, now_ms) {
-            continue;
+
+    async fn look(&mut self, cleaner: &Arc<Cleaner>) -> Result<(), LedgerError> {
+        let (records, now_ms) = cleaner.config.watch.records().await?;
+        if !self.calm.look(now_ms) {
+            return Ok(());
         }
-        let Some(turn) = cleaner.take_turn(id) else { continue };
-        match cleaner.config.cool.cool(id, idle_ms).await? {
-            Ok(permit) => stop_in_background(turn, permit),
-            Err(reason) => debug!("{id} is not cooled: {reason:?}"),
+        self.rests.retain(|release, _| records.contains_key(&release.instance()));
+        for (id, record) in &records {
+            let rest = *self.rests.entry(id.release.clone()).or_insert_with_key(|id| rest(cleaner, id));
+            match due(record, rest, now_ms) {
+                Due::Nothing => {}
+                Due::Freeze { after_ms } => freeze(cleaner, id, after_ms).await?,
+                Due::Cool => cool(cleaner, id, rest.idle_ms).await?,
+            }
+        }
+        self.frozen.keep_small(cleaner, &records).await
+    }
+}
+
+/// Looks once, as if it had been calm.
+#[cfg(test)]
+pub(crate) async fn look_once(cleaner: &Arc<Cleaner>) -> Result<(), LedgerError> {
+    Cooling::new().look(cleaner).await
+}
+
+fn rest(cleaner: &Cleaner, id: &ReleaseId) -> Rest {
+    let (idle_ms, may_freeze) = (cleaner.config.idle_ms, cleaner.config.frozen_bytes_max > 0);
+    cleaner.release(id).map_or(Rest { idle_ms, freeze: Freeze::Off, kept: false }, |release| Rest {
+        idle_ms: release.idle_ms,
+        freeze: if may_freeze { release.freeze } else { Freeze::Off },
+        kept: release.min > 0,
+    })
+}
+
+/// A first look, without a call; the ledger decides.
+fn due(record: &Record, rest: Rest, now_ms: u64) -> Due {
+    let warm = match record.phase {
+        Phase::Warm { .. } => true,
+        Phase::Frozen { .. } => false,
+        Phase::Cold | Phase::Waking { .. } | Phase::Cooling { .. } | Phase::Broken { .. } => {
+            return Due::Nothing;
+        }
+    };
+    let unused_ms = now_ms.saturating_sub(record.used_ms);
+    if record.leased(now_ms) || (rest.kept && !record.retired) {
+        return Due::Nothing;
+    }
+    if record.retired || unused_ms >= rest.idle_ms {
+        return Due::Cool;
+    }
+    match rest.freeze.after_ms(record.start_ms, rest.idle_ms) {
+        Some(after_ms) if warm && unused_ms >= after_ms => Due::Freeze { after_ms },
+        Some(_) | None => Due::Nothing,
+    }
+}
+
+/// Asks for the right to stop an instance, and stops it in the background.
+///
+/// # Errors
+/// [`LedgerError`] if the ledger could not be asked.
+pub(crate) async fn cool(cleaner: &Arc<Cleaner>, id: &InstanceId, idle_ms: u64) -> Result<(), LedgerError> {
+    let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    match cleaner.config.cool.cool(id, idle_ms).await? {
+        Ok(permit) => stop_in_background(cleaner, turn, permit),
+        Err(reason) => {
+            debug!("{id} is not cooled: {reason:?}");
+            cleaner.retry_if_lost(reason);
         }
     }
     Ok(())
 }
 
-/// A first look, without a call; the ledger decides.
-fn seems_idle(record: &Record, idle_ms: u64, now_ms: u64) -> bool {
-    let unused = record.retired || now_ms.saturating_sub(record.used_ms) >= idle_ms;
-    matches!(record.phase, Phase::Warm { .. }) && unused && !record.leased(now_ms)
-}
-
 /// Stops under a permit. A stop that fails is done again by the plan.
-pub(crate) fn stop_in_background(turn: Turn, permit: CoolPermit) {
-    let stops = turn.cleaner.stops.clone();
-    stops.spawn(async move {
-        stop(&turn.cleaner, &permit).await;
+pub(crate) fn stop_in_background(cleaner: &Arc<Cleaner>, turn: Turn, permit: CoolPermit) {
+    let stopping = cleaner.clone();
+    cleaner.tasks.spawn(async move {
+        stop(&stopping, &permit).await;
         drop(turn);
     });
 }
 
-async fn stop(cleaner: &Cleaner, permit: &CoolPermit) {
+/// Stops under a permit, in the turn that the caller has.
+pub(crate) async fn stop(cleaner: &Cleaner, permit: &CoolPermit) {
     let id: &InstanceId = &permit.id;
     let began = Instant::now();
-    if let Err(e) = cleaner.config.stop.stop(id, Duration::from_millis(STOP_GRACE_MS)).await {
+    if let Err(e) = stop_marked(cleaner, id).await {
         warn!(app.name = %id.release.app, release = %id.release, "{id} could not be stopped: {e}");
+        // Not at once: the engine may be away.
+        sleep(STOP_AGAIN).await;
+        cleaner.retry_soon();
         return;
     }
     match cleaner.config.cool.cooled(permit).await {
         Ok(()) => {
             let took_ms = began.elapsed().as_millis() as u64;
             info!(app.name = %id.release.app, release = %id.release, took_ms, "stopped {id}");
+            // Its next start can be made ahead.
+            cleaner.changed.notify_one();
         }
-        Err(e) => debug!("{id} is stopped, and the ledger could not be told: {e}"),
+        Err(e) => {
+            debug!("{id} is stopped, and the ledger could not be told: {e}");
+            cleaner.retry_soon();
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use func_model::LeaseId;
-
-    use super::*;
-
-    fn warm(used_ms: u64) -> Record {
-        let addr = "10.0.0.2:80".parse().expect("an address");
-        Record { phase: Phase::Warm { addr }, used_ms, ..Record::new(0) }
-    }
-
-    #[test]
-    fn only_what_is_warm_unused_and_unleased_seems_idle() {
-        assert!(seems_idle(&warm(0), 60_000, 60_000));
-        assert!(!seems_idle(&warm(1), 60_000, 60_000));
-        assert!(!seems_idle(&Record::new(0), 60_000, 60_000));
-        let mut leased = warm(0);
-        leased.leases.insert(LeaseId { holder: "edge".into(), serial: 1 }, 60_001);
-        assert!(!seems_idle(&leased, 60_000, 60_000));
-    }
-
-    const TICK: Duration = Duration::from_millis(COOL_EVERY_MS);
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_calm_while_both_clocks_go_alike() {
-        let mut calm = Calm::new();
-        for second in 0..100 {
-            assert!(calm.look(second * 1_000));
-            tokio::time::advance(TICK).await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_disturbance_nothing_is_cooled_for_one_lease_time() {
-        // A ledger that was away; its clock that jumped on, and back; a machine that slept.
-        for disturb in [
-            |calm: &mut Calm, ms: u64| {
-                calm.disturb();
-                ms
-            },
-            |_: &mut Calm, ms: u64| ms + 3_600_000,
-            |_: &mut Calm, ms: u64| ms - 3_600_000,
-        ] {
-            let (mut calm, start_ms) = (Calm::new(), 10_000_000);
-            assert!(calm.look(start_ms));
-            let mut ms = disturb(&mut calm, start_ms);
-            assert!(!calm.look(ms));
-            for _ in 0..LEASE_MS / COOL_EVERY_MS - 1 {
-                tokio::time::advance(TICK).await;
-                ms += COOL_EVERY_MS;
-                assert!(!calm.look(ms));
-            }
-            tokio::time::advance(TICK).await;
-            assert!(calm.look(ms + COOL_EVERY_MS));
-        }
-        let mut calm = Calm::new();
-        assert!(calm.look(0));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(!calm.look(60_000), "it was held up for a minute");
-    }
-
-    #[test]
-    fn what_is_retired_needs_no_idle_time() {
-        assert!(seems_idle(&Record { retired: true, ..warm(60_000) }, 60_000, 60_000));
-    }
-}
+#[path = "cooling_tests.rs"]
+mod tests;

@@ -10,6 +10,7 @@ use tracing::{debug, info};
 
 use crate::Cleaner;
 use crate::cooling::stop_in_background;
+use crate::freezing::resume;
 
 /// Does one step. A step that is stale is done: the next plan looks again.
 ///
@@ -24,6 +25,11 @@ pub(crate) async fn execute(cleaner: &Arc<Cleaner>, step: &Step) -> anyhow::Resu
         Step::Discard { id, generation } => settle(cleaner, id, *generation, Settle::Discard).await,
         Step::Gone { id, generation } => settle(cleaner, id, *generation, Settle::Gone).await,
         Step::Reset { id, generation } => settle(cleaner, id, *generation, Settle::Reset).await,
+        Step::Thaw(id) => thaw(cleaner, id).await,
+        Step::Poise { id, generation } => {
+            cleaner.poises.add(id.clone(), *generation);
+            Ok(())
+        }
         Step::StopAgain { id, generation } => settle(cleaner, id, *generation, Settle::Recool).await,
         Step::RemoveContainer { container, instance, running } => {
             remove_container(cleaner, container, instance.as_ref(), *running).await
@@ -56,7 +62,7 @@ async fn promote(cleaner: &Cleaner, release: &ReleaseId) -> anyhow::Result<()> {
         return Ok(());
     }
     let Some(manifest) = cleaner.release(release) else { return Ok(()) };
-    cleaner.config.promote.promote(release, &Route { number: release.number, hosts: manifest.hosts }).await?;
+    cleaner.config.promote.promote(release, &Route::of(&manifest)).await?;
     info!(app.name = %release.app, release = %release, "promoted {release}: its manifest says that it is live");
     Ok(())
 }
@@ -85,8 +91,8 @@ async fn adopt(
     generation: u64,
     addr: SocketAddr,
 ) -> anyhow::Result<()> {
-    let (records, now_ms) = cleaner.config.watch.records().await?;
-    let used = records.get(id).is_some_and(|record| record.leased(now_ms));
+    let (record, now_ms) = cleaner.config.watch.record(id).await?;
+    let used = record.is_some_and(|record| record.leased(now_ms));
     let ready = match cleaner.release(&id.release) {
         Some(release) => used || cleaner.config.look.ready(&release, addr).await,
         None => false,
@@ -96,27 +102,63 @@ async fn adopt(
 }
 
 async fn settle(cleaner: &Arc<Cleaner>, id: &InstanceId, generation: u64, how: Settle) -> anyhow::Result<()> {
-    let Some(turn) = cleaner.take_turn(id) else { return Ok(()) };
+    let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    let (said, again) = (format!("settled {id}: {how:?}"), comes_to_rest(&how));
     let permit = cleaner.config.cool.settle(id, generation, how).await?;
-    info!(app.name = %id.release.app, release = %id.release, generation, "settled {id}: {how:?}");
+    info!(app.name = %id.release.app, release = %id.release, generation, "{said}");
     if let Some(permit) = permit {
-        stop_in_background(turn, permit);
+        stop_in_background(cleaner, turn, permit);
+    } else if again {
+        cleaner.changed.notify_one();
+    }
+    Ok(())
+}
+
+/// Whether the next plan has more to do: the next start can be made ahead.
+fn comes_to_rest(how: &Settle) -> bool {
+    match how {
+        Settle::Reset | Settle::Gone => true,
+        Settle::Adopt(_) | Settle::Poise(_) | Settle::Discard | Settle::Recool => false,
+    }
+}
+
+/// One that is paused though it is warm, or though somebody has a request in it, goes on, unless it was frozen since the
+/// plan.
+async fn thaw(cleaner: &Arc<Cleaner>, id: &InstanceId) -> anyhow::Result<()> {
+    let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    let (record, now_ms) = cleaner.config.watch.record(id).await?;
+    let used = record.is_some_and(|record| match record.phase {
+        Phase::Warm { .. } => true,
+        Phase::Cold | Phase::Frozen { .. } | Phase::Broken { .. } => record.leased(now_ms),
+        Phase::Waking { .. } | Phase::Cooling { .. } => record.unclaimed(now_ms) && record.leased(now_ms),
+    });
+    if used {
+        resume(cleaner, &turn).await;
+        info!(app.name = %id.release.app, release = %id.release, "{id} was paused though it is used");
+        // What runs now is adopted.
+        cleaner.changed.notify_one();
     }
     Ok(())
 }
 
 /// What belongs to nobody may have become somebody's since the plan: it is looked at once more.
 async fn remove_container(
-    cleaner: &Cleaner,
+    cleaner: &Arc<Cleaner>,
     container: &str,
     instance: Option<&InstanceId>,
     running: bool,
 ) -> anyhow::Result<()> {
-    let (records, now_ms) = cleaner.config.watch.records().await?;
-    let record = instance.and_then(|id| records.get(id));
-    let claimed = record.is_some_and(|record| match record.phase {
+    let turn = instance.map(|id| cleaner.turns.try_take(id));
+    if matches!(turn, Some(None)) {
+        return Ok(());
+    }
+    let (record, now_ms) = match instance {
+        Some(id) => cleaner.config.watch.record(id).await?,
+        None => (None, 0),
+    };
+    let claimed = record.as_ref().is_some_and(|record| match record.phase {
         Phase::Waking { until_ms, .. } => until_ms > now_ms,
-        Phase::Warm { .. } | Phase::Cooling { .. } => running,
+        Phase::Warm { .. } | Phase::Frozen { .. } | Phase::Cooling { .. } => running,
         Phase::Cold | Phase::Broken { .. } => false,
     });
     let introduced =
@@ -124,7 +166,12 @@ async fn remove_container(
     if claimed || introduced {
         return Ok(());
     }
-    Ok(cleaner.config.stop.remove_container(container, running).await?)
+    cleaner.config.stop.remove_container(container, running).await?;
+    if instance.is_some() {
+        // Its name is free now: the next start can be made ahead.
+        cleaner.changed.notify_one();
+    }
+    Ok(())
 }
 
 async fn remove_release(cleaner: &Cleaner, release: &ReleaseId) -> anyhow::Result<()> {

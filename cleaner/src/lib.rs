@@ -2,25 +2,38 @@
 //!
 //! It is the only one who stops, and the only one who restores. One cleaner at a time works on a data folder.
 
+mod ahead;
 mod api;
 mod cooling;
 mod execute;
+mod freezing;
+mod places;
+mod poising;
 mod reconcile;
 mod restore;
+mod start;
+mod stops;
+#[cfg(test)]
+mod testing;
+mod turns;
 mod upkeep;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
-use func_ledger::{Cool, Promote, Watch};
-use func_model::{InstanceId, Release, ReleaseId};
-use func_runner::{Look, Stop};
+use func_ledger::{Cool, Enter, Promote, Watch};
+use func_model::{LeaseId, NotYet, Release, ReleaseId};
+use func_runner::{Hold, Look, START_SOCKET, Start, Stop};
 use func_store::{DataDir, Lock, Manifests};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
+
+use places::{Places, places_here};
+use poising::Poises;
+use turns::Turns;
 
 /// What a cleaner needs.
 pub struct Config {
@@ -29,33 +42,47 @@ pub struct Config {
     pub watch: Arc<dyn Watch>,
     pub promote: Arc<dyn Promote>,
     pub cool: Arc<dyn Cool>,
+    /// For what is woken ahead of time.
+    pub enter: Arc<dyn Enter>,
+    /// The engine's own: what edges and the builder ask for is done here.
+    pub start: Arc<dyn Start>,
     pub stop: Arc<dyn Stop>,
+    pub hold: Arc<dyn Hold>,
     pub look: Arc<dyn Look>,
+    /// The name under which leases are held: another one for every process.
+    pub holder: String,
     /// The idle time of releases whose manifest cannot be read.
     pub idle_ms: u64,
+    /// How much memory may be spent on what is made ahead; 0: nothing is.
+    pub poised_bytes_max: u64,
+    /// How much memory frozen instances may keep together; 0: nothing is frozen.
+    pub frozen_bytes_max: u64,
 }
 
 /// What its parts share.
 struct Cleaner {
     config: Config,
-    /// Stops under way; each ends by itself.
-    stops: TaskTracker,
-    /// The instances that they stop.
-    stopping: Mutex<BTreeSet<InstanceId>>,
-    /// Somebody saw that the ledger is lost.
-    lost: Notify,
+    /// Starts, stops and the like under way; each ends by itself.
+    tasks: TaskTracker,
+    turns: Arc<Turns>,
+    places: Arc<Places>,
+    poises: Poises,
+    /// Something has changed, or the ledger is lost: plan at once.
+    changed: Notify,
+    serial: AtomicU64,
 }
 
 impl Cleaner {
-    fn stopping(&self) -> MutexGuard<'_, BTreeSet<InstanceId>> {
-        // Each change is one call.
-        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the turn of stopping an instance, before the ledger is asked for the right to: `None` if it is taken.
-    fn take_turn(self: &Arc<Self>, id: &InstanceId) -> Option<Turn> {
-        let free = self.stopping().insert(id.clone());
-        free.then(|| Turn { cleaner: self.clone(), id: id.clone() })
+    fn new(config: Config, places: usize) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            tasks: TaskTracker::new(),
+            turns: Arc::default(),
+            places: Arc::new(Places::new(places)),
+            poises: Poises::default(),
+            changed: Notify::new(),
+            serial: AtomicU64::new(0),
+        })
     }
 
     /// Reads a release's manifest; a spoilt one counts as none, and is told.
@@ -65,51 +92,60 @@ impl Cleaner {
             None
         })
     }
-}
 
-/// The turn of stopping one instance. Two stops of the same instance must not overlap: the later one could meet its
-/// successor.
-struct Turn {
-    cleaner: Arc<Cleaner>,
-    id: InstanceId,
-}
+    /// Something was left half done: plans soon, and not every 30 s, for whoever waits for it.
+    fn retry_soon(&self) {
+        self.changed.notify_one();
+    }
 
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.cleaner.stopping().remove(&self.id);
+    /// What was warm just now and is not: perhaps it was granted to us, and only the answer was lost.
+    fn retry_if_lost(&self, reason: NotYet) {
+        match reason {
+            NotYet::NotWarm => self.retry_soon(),
+            NotYet::Leased | NotYet::Used | NotYet::Quarantine => {}
+        }
+    }
+
+    /// Gives a lease that nobody had before.
+    fn lease(&self) -> LeaseId {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        LeaseId { holder: self.config.holder.clone(), serial }
     }
 }
 
-/// Cleans until `shutdown`, then lets the stops under way end.
+/// Cleans until `shutdown`, then lets the starts and stops under way end.
 ///
 /// # Errors
-/// If another cleaner works on the same folder, or the socket cannot be made.
+/// If another cleaner works on the same folder, or a socket cannot be made.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Some(_lock) = Lock::try_take(&config.data.run("cleaner.lock")).context("lock the data folder")?
     else {
         bail!("another cleaner works on {}: stop it first", config.data.root().display());
     };
-    let socket = config.data.socket("cleaner");
-    let cleaner = Arc::new(Cleaner {
-        config,
-        stops: TaskTracker::new(),
-        stopping: Mutex::default(),
-        lost: Notify::new(),
-    });
-    let router = api::router(cleaner.clone());
-    let serve = func_socket::serve(&socket, router, shutdown.clone().cancelled_owned());
+    let (socket, starts) = (config.data.socket("cleaner"), config.data.socket(START_SOCKET));
+    let cleaner = Cleaner::new(config, places_here());
+    stops::end_old_stops(&cleaner).context("look for stops that were under way")?;
+    let ended = || shutdown.clone().cancelled_owned();
+    let serve = async {
+        tokio::try_join!(
+            func_socket::serve(&socket, api::router(cleaner.clone()), ended()),
+            func_socket::serve(&starts, api::start_router(cleaner.clone()), ended()),
+        )
+    };
     let work = async {
         tokio::join!(
             cooling::keep_cool(cleaner.clone()),
             reconcile::keep_right(cleaner.clone()),
+            poising::keep_poised(cleaner.clone()),
+            ahead::keep_ahead(cleaner.clone()),
             upkeep::keep_small(cleaner.config.stop.clone())
         );
     };
     let served = tokio::select! {
-        served = serve => served.context("serve the cleaner's socket"),
+        served = serve => served.map(drop).context("serve the cleaner's sockets"),
         () = work => Ok(()),
     };
-    cleaner.stops.close();
-    cleaner.stops.wait().await;
+    cleaner.tasks.close();
+    cleaner.tasks.wait().await;
     served
 }

@@ -1,14 +1,15 @@
-//! Reconciling: compares what is known with what is seen, at boot, every 30 s, and when an instance ends.
+//! Reconciling: compares what is known with what is seen, at boot, every 30 s, and when something has changed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use func_ledger::LedgerError;
-use func_model::limits::RECONCILE_MS;
+use func_ledger::{Change, LedgerError};
+use func_model::limits::{POISED_BYTES, RECONCILE_MS};
 use func_model::{InstanceId, Known, ReleaseId, Seen, plan};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -17,13 +18,13 @@ use crate::{Cleaner, execute, restore};
 const EVERY: Duration = Duration::from_millis(RECONCILE_MS);
 /// How soon it is tried again when something could not be reached, or the ledger was lost.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How long after an end is looked: several ends, and a stop of our own, are one look.
+/// How long after a change is looked: several changes, an end and the stop of our own that made it, are one look.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Puts right what differs, for ever.
 pub(crate) async fn keep_right(cleaner: Arc<Cleaner>) {
     let mut failed = false;
-    let mut exits = None;
+    let (mut exits, mut changes) = (None, cleaner.config.watch.changes());
     loop {
         if exits.is_none() {
             // Asked before the look, so that no end falls between the two.
@@ -46,11 +47,14 @@ pub(crate) async fn keep_right(cleaner: Arc<Cleaner>) {
         let woken = async {
             tokio::select! {
                 () = exit(&mut exits) => {}
-                () = cleaner.lost.notified() => {}
+                () = cleaner.changed.notified() => {}
+                () = route_change(&mut changes) => {}
             }
         };
         if timeout(wait, woken).await.is_ok() {
             sleep(SETTLE).await;
+            // What was told meanwhile is in this look.
+            let _ = cleaner.changed.notified().now_or_never();
         }
     }
 }
@@ -68,6 +72,17 @@ async fn exit(exits: &mut Option<impl Stream<Item = InstanceId> + Unpin>) {
     std::future::pending().await
 }
 
+/// Waits until a route has changed, or may have; for ever if nobody tells.
+async fn route_change(changes: &mut Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Routes | Change::Unknown) | Err(RecvError::Lagged(_)) => return,
+            Ok(Change::Instance(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
 async fn put_right(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
     match compare(cleaner).await {
         Err(e) if is_lost(&e) => {
@@ -82,10 +97,12 @@ fn is_lost(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<LedgerError>(), Some(LedgerError::Lost))
 }
 
-async fn compare(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
+/// Makes a plan, and does it.
+pub(crate) async fn compare(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
     let (known, now_ms) = known(cleaner).await?;
     // Looked at after the records were read: a record that changes in between makes the step stale.
     let seen: Seen = cleaner.config.look.seen().await.context("look at the containers")?;
+    cleaner.poises.clear();
     for step in plan(&known, &seen, now_ms) {
         debug!("plan: {step:?}");
         if let Err(e) = execute::execute(cleaner, &step).await {
@@ -100,8 +117,9 @@ async fn known(cleaner: &Cleaner) -> anyhow::Result<(Known, u64)> {
     let routes = cleaner.config.watch.routes().await?;
     let (current, releases) = on_disk(cleaner)?;
     let routes = routes.into_iter().map(|(app, route)| (app, route.number)).collect();
-    let stopping = cleaner.stopping().clone();
-    Ok((Known { current, releases, routes, records, stopping }, now_ms))
+    let poised_max = usize::try_from(cleaner.config.poised_bytes_max / POISED_BYTES).unwrap_or(usize::MAX);
+    let busy = cleaner.turns.taken();
+    Ok((Known { current, releases, routes, records, busy, poised_max }, now_ms))
 }
 
 type OnDisk =

@@ -9,6 +9,8 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use tracing::debug;
 
+use crate::page;
+
 /// How much of a refused request's body is read, and for how long: a connection that is closed over unread bytes is
 /// reset, and takes the answer with it.
 const BODY_BYTES: usize = 256 * 1024;
@@ -34,10 +36,18 @@ async fn discard_body(session: &mut Session) {
     }
 }
 
+/// Gives the type and the bytes: a page if a browser waits, else a line.
+fn body(refusal: &Refusal) -> (&'static str, Bytes) {
+    if let Refusal::Starting { app } = refusal {
+        return (page::CONTENT_TYPE, page::html(app).into());
+    }
+    ("text/plain; charset=utf-8", format!("{}\n", refusal.text()).into())
+}
+
 async fn write(session: &mut Session, refusal: &Refusal, request_id: &str) -> pingora::Result<()> {
-    let body = Bytes::from(format!("{}\n", refusal.text()));
+    let (content_type, body) = body(refusal);
     let mut header = ResponseHeader::build(refusal.status(), Some(6))?;
-    header.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    header.insert_header(header::CONTENT_TYPE, content_type)?;
     header.insert_header(header::CONTENT_LENGTH, body.len())?;
     header.insert_header(header::CACHE_CONTROL, "no-store")?;
     header.insert_header("x-request-id", request_id)?;

@@ -4,19 +4,28 @@
 //! makes no network call but the one to the instance; activity reaches the ledger through the lease keeper.
 
 mod answer;
+#[cfg(test)]
+mod fake;
 mod keeper;
+mod metrics;
+mod page;
 mod proxy;
+mod request;
 mod routes;
 mod slot;
+mod starter;
+mod trace;
 mod upgrade;
 mod wake;
 
 use std::net::{IpAddr, TcpListener};
 use std::os::fd::IntoRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::Router;
 use func_ledger::{Enter, Watch};
 use func_model::HostName;
 use func_model::limits::RETRIES_MAX;
@@ -32,9 +41,10 @@ use pingora::services::Service;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use keeper::Keeper;
+use metrics::Metrics;
 use proxy::Proxy;
 use routes::Routes;
 use slot::Slots;
@@ -50,12 +60,20 @@ pub struct Config {
     pub holder: String,
     pub enter: Arc<dyn Enter>,
     pub watch: Arc<dyn Watch>,
+    /// Asked for what is not poised: the cleaner.
     pub start: Arc<dyn Start>,
+    /// The folder of the gates' own folders: the edge opens what is poised itself.
+    pub gates: PathBuf,
+    /// Where metrics are told: `GET /metrics`, `GET /healthz`.
+    pub socket: Option<PathBuf>,
     /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpAddr>,
     /// How long requests in flight may take after `shutdown`.
     pub drain: Duration,
 }
+
+/// How often a socket for the metrics that is taken is tried again.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
 
 /// How a client that has vanished is noticed: a silent WebSocket would hold its app awake for ever.
 const CLIENT_ALIVE: TcpKeepalive = TcpKeepalive {
@@ -73,13 +91,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let slots = Arc::new(Slots::new(config.holder));
     let routes = Arc::new(Routes::new(config.domain, config.watch.clone()));
     let keeper = Arc::new(Keeper::new(slots.clone(), config.enter.clone()));
-    let wake = Arc::new(Wake::new(slots.clone(), config.enter, config.watch, config.start));
+    let metrics = Arc::new(Metrics::new());
+    let (enter, watching, start) = (config.enter, config.watch, config.start);
+    let wake = Arc::new(Wake::new(slots.clone(), enter, watching, start, config.gates, metrics.clone()));
     let helpers = TaskTracker::new();
     let done = CancellationToken::new();
     let mut following = helpers.spawn(done.clone().run_until_cancelled_owned(routes.clone().follow()));
     let mut keeping = helpers.spawn(done.clone().run_until_cancelled_owned(keeper.clone().keep_on()));
 
-    let proxy = Proxy::new(routes, wake.clone(), slots.clone(), config.trusted_proxies, shutdown.clone());
+    let mut telling =
+        helpers.spawn(tell(config.socket, metrics::router(metrics.clone(), routes.clone()), done.clone()));
+
+    let proxy =
+        Proxy::new(routes, wake.clone(), slots.clone(), metrics, config.trusted_proxies, shutdown.clone());
     let (stop, stopped) = watch::channel(false);
     let mut service = service(proxy);
     let fds = adopt(config.listeners, &mut service)?;
@@ -91,6 +115,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         ended = &mut serving => bail!("the edge serves no more: {ended:?}"),
         ended = &mut following => bail!("the edge follows no routes any more: {ended:?}"),
         ended = &mut keeping => bail!("the edge keeps no leases any more: {ended:?}"),
+        ended = &mut telling => bail!("the edge tells no metrics any more: {ended:?}"),
     }
     // The receivers are in the service; when it is gone already there is nothing to tell.
     let _ = stop.send(true);
@@ -106,6 +131,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     helpers.wait().await;
     keeper.leave_all().await;
     Ok(())
+}
+
+/// Serves the metrics until `done`. Another edge may have the socket, and leave it: the door does not wait for that.
+async fn tell(socket: Option<PathBuf>, router: Router, done: CancellationToken) {
+    let Some(path) = socket else { return done.cancelled().await };
+    let mut told = false;
+    while !done.is_cancelled() {
+        match func_socket::serve(&path, router.clone(), done.cancelled()).await {
+            Ok(()) => {}
+            Err(e) if told => debug!("the metrics are not served: {e}"),
+            Err(e) => warn!("the metrics are not served, which is tried again: {e}"),
+        }
+        told = true;
+        let _ = tokio::time::timeout(TELL_AGAIN, done.cancelled()).await;
+    }
 }
 
 type ProxyService = pingora::services::listening::Service<pingora::proxy::HttpProxy<Proxy>>;
@@ -137,3 +177,7 @@ fn adopt(listeners: Vec<TcpListener>, service: &mut ProxyService) -> anyhow::Res
     }
     Ok(Arc::new(parking_lot::Mutex::new(fds)))
 }
+
+#[cfg(test)]
+#[path = "lib_tests.rs"]
+mod tests;

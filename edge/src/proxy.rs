@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_model::limits::{RETRIES_MAX, STOP_GRACE_MS, WAKE_MS};
 use func_model::{AppName, HostName, Refusal, host_of};
-use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -17,13 +16,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::answer::refuse;
+use crate::metrics::Metrics;
+use crate::page;
+use crate::request::{Kind, authority, is_traced, request_id};
 use crate::routes::Routes;
 use crate::slot::{InFlight, Request, Slots};
+use crate::trace::{Timing, Trace};
 use crate::upgrade::LateConnect;
 use crate::wake::{Closed, Wake};
 
 /// How long a request waits for a start: the start's own limit, and a stop that may come before it.
 const WAIT: Duration = Duration::from_millis(WAKE_MS + STOP_GRACE_MS);
+/// How long a browser waits for a start before it is shown a page, where the app wants that.
+const PAGE_AFTER: Duration = Duration::from_secs(3);
 /// How long a connection to an instance on this machine may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long an unused connection to an instance is kept. Shorter than what servers commonly allow (5 s), so that it is
@@ -37,8 +42,6 @@ const LOOKUPS_MAX: usize = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a client may be silent within a request's body.
 const CLIENT_SILENT: Duration = Duration::from_secs(60);
-/// The longest request id that is taken over.
-const REQUEST_ID_BYTES: usize = 128;
 
 /// One request on its way.
 pub(crate) struct Ctx {
@@ -53,12 +56,27 @@ pub(crate) struct Ctx {
     refusal: Option<Refusal>,
     /// Connections that were refused so far.
     refused: usize,
+    /// The client asked where the time went.
+    traced: bool,
+    /// What is told of that: of a request that waited for a start, or asked.
+    timing: Option<Timing>,
+}
+
+impl Ctx {
+    /// Takes note of having an instance, and of the start that was waited for.
+    fn entered(&mut self, trace: Option<Arc<Trace>>) {
+        // A later try, for which nothing was started, does not undo what was waited for before.
+        if trace.is_some() || self.traced && self.timing.is_none() {
+            self.timing = Some(Timing { began: self.began, entered: Instant::now(), trace });
+        }
+    }
 }
 
 pub(crate) struct Proxy {
     routes: Arc<Routes>,
     wake: Arc<Wake>,
     slots: Arc<Slots>,
+    metrics: Arc<Metrics>,
     trusted_proxies: Vec<IpAddr>,
     shutdown: CancellationToken,
 }
@@ -68,15 +86,20 @@ impl Proxy {
         routes: Arc<Routes>,
         wake: Arc<Wake>,
         slots: Arc<Slots>,
+        metrics: Arc<Metrics>,
         trusted_proxies: Vec<IpAddr>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { routes, wake, slots, trusted_proxies, shutdown }
+        Self { routes, wake, slots, metrics, trusted_proxies, shutdown }
     }
 
     /// Routes and wakes; looks the route up again when the release was retired in between.
-    async fn enter(&self, host: &HostName, ctx: &mut Ctx) -> Result<InFlight, Refusal> {
-        let deadline = ctx.began + WAIT;
+    async fn enter(
+        &self,
+        host: &HostName,
+        request: &RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<InFlight, Refusal> {
         for _ in 0..LOOKUPS_MAX {
             let Some(release) = self.routes.release(host) else {
                 let known = self.routes.known();
@@ -87,8 +110,15 @@ impl Proxy {
                 });
             };
             ctx.app = Some(release.app.clone());
-            match self.wake.enter(&release, deadline).await {
-                Ok(in_flight) => return Ok(in_flight),
+            let page = self.routes.waiting_page(&release.app) && page::fits(request);
+            let wait = if page { PAGE_AFTER } else { WAIT };
+            match self.wake.enter(&release, ctx.began + wait).await {
+                Ok(entered) => {
+                    ctx.entered(entered.trace);
+                    return Ok(entered.in_flight);
+                }
+                Err(Closed::Late) if page => return Err(Refusal::Starting { app: release.app }),
+                Err(Closed::Late) => return Err(Refusal::TooSlow { app: release.app }),
                 Err(Closed::Refused(refusal)) => return Err(refusal),
                 Err(Closed::Retired) => {
                     debug!("{release} was retired; its route is looked up again");
@@ -155,55 +185,20 @@ impl Proxy {
         upstream.insert_header("x-request-id", ctx.request_id.as_str())
     }
 
+    /// Tells where the time went, once, beside what the app says about its own.
+    fn tell_timing(&self, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        let Some(timing) = ctx.timing.take() else { return Ok(()) };
+        let now = Instant::now();
+        if let Some(trace) = &timing.trace {
+            self.metrics.first_byte(trace.way, now - timing.entered);
+        }
+        response.append_header("server-timing", timing.header(now))?;
+        Ok(())
+    }
+
     fn is_trusted(&self, session: &Session) -> bool {
         let client = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
         client.is_some_and(|ip| self.trusted_proxies.contains(&ip))
-    }
-}
-
-/// The authority of a request: of its target where it has one, else of its only `Host` header.
-///
-/// Source: RFC 9112, section 3.2.
-fn authority(session: &Session) -> Option<&str> {
-    let request = session.req_header();
-    if let Some(authority) = request.uri.authority() {
-        return Some(authority.as_str());
-    }
-    let mut hosts = request.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().ok(),
-        (Some(_), Some(_)) | (None, _) => None,
-    }
-}
-
-fn request_id(session: &Session, trusted: bool) -> String {
-    let given = session.req_header().headers.get("x-request-id").and_then(|v| v.to_str().ok());
-    let fits =
-        |id: &&str| (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    match given.filter(fits) {
-        Some(id) if trusted => id.to_owned(),
-        Some(_) | None => format!("{:032x}", rand::random::<u128>()),
-    }
-}
-
-/// What decides which connection a request gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// GET, HEAD and the like: may be sent again on a new connection if the kept one was closed.
-    Safe,
-    /// Everything else: is sent once.
-    Unsafe,
-    /// A WebSocket: has its connection for itself.
-    Upgrade,
-}
-
-impl Kind {
-    fn of(session: &Session) -> Self {
-        match session.is_upgrade_req() {
-            true => Self::Upgrade,
-            false if session.req_header().method.is_safe() => Self::Safe,
-            false => Self::Unsafe,
-        }
     }
 }
 
@@ -226,12 +221,15 @@ impl ProxyHttp for Proxy {
             in_flight: None,
             refusal: None,
             refused: 0,
+            traced: false,
+            timing: None,
         }
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         ctx.trusted = self.is_trusted(session);
         ctx.request_id = request_id(session, ctx.trusted);
+        ctx.traced = is_traced(session);
         if self.shutdown.is_cancelled() {
             session.as_downstream_mut().set_keepalive(None);
         }
@@ -252,7 +250,7 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let host = ctx.host.clone().ok_or_else(|| status_error(&Refusal::BadHost))?;
         let entered = match self.try_again(ctx).await {
-            Ok(()) => self.enter(&host, ctx).await,
+            Ok(()) => self.enter(&host, session.req_header(), ctx).await,
             Err(refusal) => Err(refusal),
         };
         match entered {
@@ -289,6 +287,7 @@ impl ProxyHttp for Proxy {
         // answer: the upload only begins with it.
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             session.as_downstream_mut().set_read_timeout(None);
+            self.tell_timing(response, ctx)?;
         }
         Ok(())
     }
@@ -376,8 +375,10 @@ impl ProxyHttp for Proxy {
         let app = ctx.app.as_ref().map_or("-", AppName::as_str);
         let took_ms = ctx.began.elapsed().as_millis() as u64;
         let id = &ctx.request_id;
+        let client_left = error.is_some_and(|e| *e.esource() == pingora::ErrorSource::Downstream);
+        let shown_page = matches!(ctx.refusal, Some(Refusal::Starting { .. }));
         match error {
-            Some(e) if *e.esource() != pingora::ErrorSource::Downstream && (status >= 500 || status == 0) => {
+            Some(e) if !client_left && !shown_page && (status >= 500 || status == 0) => {
                 warn!(
                     app.name = app, request.id = %id, took_ms, status, "{method} {host}{path} failed: {e}"
                 )

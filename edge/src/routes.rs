@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use func_ledger::{Change, LedgerError, Watch};
 use func_model::limits::RECONCILE_MS;
-use func_model::{HostName, ReleaseId, RouteTable};
+use func_model::{AppName, HostName, ReleaseId, RouteTable};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{debug, warn};
@@ -40,6 +40,11 @@ impl Routes {
     /// Gives the release that answers for `host`.
     pub(crate) fn release(&self, host: &HostName) -> Option<ReleaseId> {
         self.table.load().release(host).cloned()
+    }
+
+    /// Whether browsers are shown a page while `app` starts.
+    pub(crate) fn waiting_page(&self, app: &AppName) -> bool {
+        self.table.load().waiting_page(app)
     }
 
     /// Whether the table has been read at least once.

@@ -16,6 +16,8 @@ use crate::wake::Landing;
 const TRUST: Duration = Duration::from_millis(LEASE_MS - MARGIN_MS);
 const RENEW: Duration = Duration::from_millis(RENEW_MS);
 const LINGER: Duration = Duration::from_millis(LINGER_MS);
+/// How long a look that found an instance running is believed.
+const LOOKED: Duration = Duration::from_millis(20);
 
 /// A lease that stands in the ledger.
 #[derive(Debug)]
@@ -44,7 +46,24 @@ struct State {
 pub(crate) struct Slot {
     pub(crate) id: InstanceId,
     state: Mutex<State>,
+    /// What was seen when a connection was refused; held while somebody looks.
+    pub(crate) looked: tokio::sync::Mutex<Option<Looked>>,
     slots: Arc<Shared>,
+}
+
+/// Whether a generation of an instance was gone at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looked {
+    pub(crate) generation: u64,
+    pub(crate) at: Instant,
+    pub(crate) gone: bool,
+}
+
+impl Looked {
+    /// Whether it says enough about `generation` now: what is gone stays so, what runs may have ended since.
+    pub(crate) fn is_fresh(&self, generation: u64) -> bool {
+        self.generation == generation && (self.gone || self.at.elapsed() < LOOKED)
+    }
 }
 
 /// What all slots share.
@@ -230,7 +249,14 @@ impl Slots {
         if let Some(slot) = self.all.read().unwrap_or_else(PoisonError::into_inner).get(id) {
             return slot.clone();
         }
-        let new = || Arc::new(Slot { id: id.clone(), state: Mutex::default(), slots: self.shared.clone() });
+        let new = || {
+            Arc::new(Slot {
+                id: id.clone(),
+                state: Mutex::default(),
+                looked: tokio::sync::Mutex::default(),
+                slots: self.shared.clone(),
+            })
+        };
         self.all.write().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_insert_with(new).clone()
     }
 

@@ -2,12 +2,13 @@
 //!
 //! A flight belongs to no request: waiters come and go, each with its own deadline; the start goes on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use func_ledger::{Change, Enter, LedgerError, Watch};
+use func_ledger::{Change, Enter, LedgerError, Watch, keep_claim};
 use func_model::limits::{BACKOFF_MS_MIN, CLAIM_MS, COOLING_MS, WAITERS_MAX, WAKE_MS};
-use func_model::{Claim, Entry, LeaseId, Refusal, ReleaseId};
+use func_model::{Claim, Endpoint, Entry, LeaseId, Refusal, ReleaseId};
 use func_runner::{Start, StartError, State};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,16 +17,22 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use crate::slot::{InFlight, Slot, Slots};
+use crate::metrics::Metrics;
+use crate::slot::{InFlight, Looked, Slot, Slots};
+use crate::starter::Starter;
+use crate::trace::{Log, Part, Trace, Way};
 
 const WAKE: Duration = Duration::from_millis(WAKE_MS);
 /// A flight outlives a stop that it waits for, and a start of somebody else's.
-const FLIGHT: Duration = Duration::from_millis(CLAIM_MS + COOLING_MS);
+const FLIGHT: Duration = Duration::from_millis(WAKE_MS + CLAIM_MS + COOLING_MS);
 /// How soon one who waits for somebody else's start asks again, even if nobody tells of a change.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a ledger that went away during a start is told again that the instance is warm.
 const TELL_AGAIN: Duration = Duration::from_millis(200);
-
+/// How soon the ledger is asked again after a claim was lost.
+const CLAIM_AGAIN: Duration = Duration::from_millis(20);
+/// How long a look at an instance may take.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long a ledger that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -49,15 +56,27 @@ impl Patience {
 /// How a flight ended.
 #[derive(Debug, Clone)]
 pub(crate) enum Landing {
-    Woken,
+    /// The trace is of the start that was waited for, if there was one.
+    Woken(Option<Arc<Trace>>),
     Retired,
     Refused(Refusal),
 }
 
+/// A request that got its instance.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) in_flight: InFlight,
+    /// The start that it waited for.
+    pub(crate) trace: Option<Arc<Trace>>,
+}
+
 /// Why nobody entered.
+#[derive(Debug)]
 pub(crate) enum Closed {
     /// Another release is live: look the route up again.
     Retired,
+    /// It is not ready at the deadline; the flight goes on.
+    Late,
     Refused(Refusal),
 }
 
@@ -66,17 +85,23 @@ pub(crate) struct Wake {
     enter: Arc<dyn Enter>,
     watch: Arc<dyn Watch>,
     start: Arc<dyn Start>,
+    starter: Starter,
+    metrics: Arc<Metrics>,
     flights: TaskTracker,
 }
 
 impl Wake {
+    /// `gates`: the folder of the gates' own folders.
     pub(crate) fn new(
         slots: Arc<Slots>,
         enter: Arc<dyn Enter>,
         watch: Arc<dyn Watch>,
         start: Arc<dyn Start>,
+        gates: PathBuf,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { slots, enter, watch, start, flights: TaskTracker::new() }
+        let starter = Starter::new(start.clone(), gates);
+        Self { slots, enter, watch, start, starter, metrics, flights: TaskTracker::new() }
     }
 
     /// Enters the release's instance, woken if it sleeps, until `deadline`. Cancel-safe.
@@ -87,11 +112,12 @@ impl Wake {
         self: &Arc<Self>,
         release: &ReleaseId,
         deadline: Instant,
-    ) -> Result<InFlight, Closed> {
+    ) -> Result<Entered, Closed> {
         let slot = self.slots.slot(&release.instance());
+        let mut trace = None;
         loop {
             if let Some(in_flight) = slot.try_enter() {
-                return Ok(in_flight);
+                return Ok(Entered { in_flight, trace });
             }
             let launch = || self.launch(slot.clone());
             let Some(mut waiting) = slot.join(WAITERS_MAX, launch) else {
@@ -99,7 +125,7 @@ impl Wake {
             };
             let landing = timeout_at(deadline, waiting.flight.wait_for(Option::is_some)).await;
             let landing = match landing {
-                Err(_) => return Err(Closed::Refused(Refusal::TooSlow { app: release.app.clone() })),
+                Err(_) => return Err(Closed::Late),
                 // The flight was given up with the edge itself.
                 Ok(Err(_)) => return Err(Closed::Refused(Refusal::Leaving)),
                 Ok(Ok(landing)) => landing.clone(),
@@ -108,17 +134,29 @@ impl Wake {
                 Some(Landing::Retired) => return Err(Closed::Retired),
                 Some(Landing::Refused(refusal)) => return Err(Closed::Refused(refusal)),
                 // Entered in the next round, unless it is over again already. Bounded by the deadline.
-                Some(Landing::Woken) | None => {}
+                Some(Landing::Woken(woken)) => trace = woken.or(trace),
+                None => {}
             }
         }
     }
 
     /// Finds out why an instance did not accept a connection; true if it is gone and can be woken anew.
     pub(crate) async fn examine(&self, in_flight: &InFlight) -> bool {
-        let (slot, endpoint) = (in_flight.slot(), in_flight.endpoint);
-        match self.start.look(&slot.id).await {
-            Ok(State::Running { addr }) if addr == endpoint.addr => false,
-            Ok(State::Running { .. } | State::Stopped) => {
+        let (slot, generation) = (in_flight.slot(), in_flight.endpoint.generation);
+        // A herd that was refused at once looks once.
+        let mut looked = slot.looked.lock().await;
+        if let Some(looked) = looked.filter(|looked| looked.is_fresh(generation)) {
+            return looked.gone;
+        }
+        let gone = self.look(slot, in_flight.endpoint).await;
+        *looked = Some(Looked { generation, at: Instant::now(), gone });
+        gone
+    }
+
+    async fn look(&self, slot: &Slot, endpoint: Endpoint) -> bool {
+        match timeout(LOOK, self.start.look(&slot.id)).await {
+            Ok(Ok(State::Running { addr })) if addr == endpoint.addr => false,
+            Ok(Ok(State::Running { .. } | State::Stopped)) => {
                 warn!(instance = %slot.id, generation = endpoint.generation, "{} is gone", slot.id);
                 slot.forsake(endpoint.generation);
                 match self.enter.gone(&slot.id, endpoint.generation).await {
@@ -130,8 +168,12 @@ impl Wake {
                     }
                 }
             }
-            Err(e) => {
-                warn!("{} cannot be looked at: {e}", slot.id);
+            Ok(Err(e)) => {
+                warn!("{} cannot be looked at: {}", slot.id, chain(&e));
+                false
+            }
+            Err(_) => {
+                warn!("{} was not looked at within {} s", slot.id, LOOK.as_secs());
                 false
             }
         }
@@ -155,9 +197,18 @@ impl Wake {
             };
             slot.landed();
             // Waiters come and go.
-            let _ = tell.send(Some(landing));
+            let _ = tell.send(Some(landing.clone()));
+            wake.count(&landing);
         });
         told
+    }
+
+    fn count(&self, landing: &Landing) {
+        match landing {
+            Landing::Woken(Some(trace)) => self.metrics.woken(trace),
+            Landing::Refused(refusal) => self.metrics.failed(refusal),
+            Landing::Woken(None) | Landing::Retired => {}
+        }
     }
 
     async fn fly(&self, slot: &Slot) -> Landing {
@@ -165,21 +216,34 @@ impl Wake {
         let app = || slot.id.release.app.clone();
         let mut changes = self.watch.changes();
         let mut patience = Patience::new();
+        let (mut log, mut waited) = (Log::new(), false);
         loop {
             let asked = Instant::now();
             match self.enter.enter(&slot.id, &lease).await {
                 Ok(Entry::Warm(endpoint)) => {
                     slot.hold(lease, endpoint, asked);
-                    return Landing::Woken;
+                    log.add(Part::Claim, asked);
+                    // Without a start there is nothing to tell: only the lease was new.
+                    return Landing::Woken(waited.then(|| Arc::new(log.end(Way::Found))));
                 }
-                Ok(Entry::Wait) => wait_for(slot, &mut changes).await,
+                Ok(Entry::Wait) => {
+                    waited = true;
+                    wait_for(slot, &mut changes).await;
+                }
                 Ok(Entry::Retired) => return Landing::Retired,
                 Ok(Entry::Broken { retry_ms }) => {
                     return Landing::Refused(Refusal::Broken { app: app(), retry_ms });
                 }
                 Ok(Entry::Claimed(claim)) => {
-                    if let Some(landing) = self.start_it(slot, &claim, &lease).await {
-                        return landing;
+                    log.add(Part::Claim, asked);
+                    match self.start_it(slot, &claim, &lease, &mut log).await {
+                        Ok(way) => return Landing::Woken(Some(Arc::new(log.end(way)))),
+                        Err(Unstarted::Refused(refusal)) => return Landing::Refused(refusal),
+                        Err(Unstarted::ClaimLost) => {
+                            log.clear();
+                            waited = true;
+                            tokio::time::sleep(CLAIM_AGAIN).await;
+                        }
                     }
                 }
                 // Asked again under the same lease: if the claim was given and only the answer lost, it is ours.
@@ -192,50 +256,97 @@ impl Wake {
         }
     }
 
-    /// Starts under a claim; `None` if the claim was lost and has to be asked for again.
-    async fn start_it(&self, slot: &Slot, claim: &Claim, lease: &LeaseId) -> Option<Landing> {
+    /// Starts under a claim, and gives by which way.
+    async fn start_it(
+        &self,
+        slot: &Slot,
+        claim: &Claim,
+        lease: &LeaseId,
+        log: &mut Log,
+    ) -> Result<Way, Unstarted> {
         let (id, began) = (&slot.id, Instant::now());
-        let addr = match self.start.start(id, WAKE).await {
-            Ok(addr) => addr,
-            Err(e) => return Some(self.start_failed(slot, claim, &e).await),
+        let ready = tokio::select! {
+            ready = self.starter.make_ready(claim, log) => ready,
+            () = keep_claim(self.enter.as_ref(), claim) => {
+                warn!("the claim of {id} ended during its start");
+                return Err(Unstarted::ClaimLost);
+            }
         };
-        let until = began + Duration::from_millis(CLAIM_MS);
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(e) => return Err(self.not_started(claim, &e).await),
+        };
+        let until = Instant::now() + Duration::from_millis(CLAIM_MS);
+        let committing = Instant::now();
         loop {
             let asked = Instant::now();
-            match self.enter.woken(claim, addr, lease).await {
+            match self.enter.woken(claim, ready.addr, lease, ready.start_ms).await {
                 Ok(endpoint) => {
-                    let took_ms = began.elapsed().as_millis() as u64;
-                    info!(app.name = %id.release.app, release = %id.release, generation = endpoint.generation, took_ms,
-                        "woke {id}");
                     slot.hold(lease.clone(), endpoint, asked);
-                    return Some(Landing::Woken);
+                    log.add(Part::Commit, committing);
+                    let (took_ms, way) = (began.elapsed().as_millis() as u64, ready.way.name());
+                    info!(app.name = %id.release.app, release = %id.release, generation = endpoint.generation,
+                        took_ms, way, "woke {id}");
+                    return Ok(ready.way);
                 }
                 Err(LedgerError::Stale(_)) => {
                     warn!("the claim of {id} ended during its start");
-                    return None;
+                    return Err(Unstarted::ClaimLost);
                 }
                 Err(e) if Instant::now() + TELL_AGAIN >= until => {
                     error!("{id} runs, and the ledger could not be told: {e}");
-                    return Some(Landing::Refused(Refusal::Lost));
+                    return Err(Unstarted::Refused(Refusal::Lost));
                 }
                 Err(_) => tokio::time::sleep(TELL_AGAIN).await,
             }
         }
     }
 
-    async fn start_failed(&self, slot: &Slot, claim: &Claim, failure: &StartError) -> Landing {
-        let (id, app) = (&slot.id, slot.id.release.app.clone());
+    /// Ends a claim under which nothing was started, and says what the waiting are told.
+    async fn not_started(&self, claim: &Claim, failure: &StartError) -> Unstarted {
+        let (id, app) = (&claim.id, claim.id.release.app.clone());
+        if let StartError::Stale { .. } = failure {
+            debug!("the claim of {id} ended before its start");
+            return Unstarted::ClaimLost;
+        }
         warn!(app.name = %app, release = %id.release, "{}", chain(failure));
-        let mut patience = Patience::new();
-        loop {
-            match self.enter.failed(claim).await {
-                Ok(retry_ms) => return Landing::Refused(Refusal::StartFailed { app, retry_ms }),
-                Err(LedgerError::Away(_)) if patience.lasts().await => {}
-                Err(e) => {
-                    debug!("the ledger was not told that {id} did not start: {e}");
-                    return Landing::Refused(Refusal::StartFailed { app, retry_ms: BACKOFF_MS_MIN });
-                }
+        if !failure.is_apps_fault() {
+            // It is not the app's fault: whoever asks next may try at once.
+            if let Err(e) = tell(|| self.enter.give_back(claim)).await {
+                debug!("the claim of {id} was not given back: {e}");
             }
+            let is_busy = matches!(failure, StartError::Busy { .. });
+            return Unstarted::Refused(if is_busy { Refusal::Busy { app } } else { Refusal::Lost });
+        }
+        let retry_ms = match tell(|| self.enter.failed(claim)).await {
+            Ok(retry_ms) => retry_ms,
+            Err(e) => {
+                debug!("the ledger was not told that {id} did not start: {e}");
+                BACKOFF_MS_MIN
+            }
+        };
+        Unstarted::Refused(Refusal::StartFailed { app, retry_ms })
+    }
+}
+
+/// Why a claim ended without an instance.
+#[derive(Debug)]
+enum Unstarted {
+    /// It is somebody else's now: ask again.
+    ClaimLost,
+    Refused(Refusal),
+}
+
+/// Tells the ledger, again for a while if it is away.
+async fn tell<T, F>(call: impl Fn() -> F) -> Result<T, LedgerError>
+where
+    F: Future<Output = Result<T, LedgerError>>,
+{
+    let mut patience = Patience::new();
+    loop {
+        match call().await {
+            Err(LedgerError::Away(_)) if patience.lasts().await => {}
+            told => return told,
         }
     }
 }
@@ -264,3 +375,7 @@ async fn wait_for(slot: &Slot, changes: &mut Receiver<Change>) {
     };
     let _ = timeout(ASK_AGAIN, changed).await;
 }
+
+#[cfg(test)]
+#[path = "wake_tests.rs"]
+mod tests;

@@ -24,7 +24,7 @@ pub async fn run(health: &Health) -> anyhow::Result<ExitCode> {
         listening(settings.edge_listen.iter(), "edge")?;
     }
     let data = DataDir::open(&settings.data)?;
-    for (part, name) in [(Role::Builder, "builder"), (Role::Cleaner, "cleaner")] {
+    for (part, name) in [(Role::Builder, "builder"), (Role::Cleaner, "cleaner"), (Role::Edge, "edge")] {
         if role.is(part) {
             answers(&data, name).await?;
         }

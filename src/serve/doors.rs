@@ -52,11 +52,13 @@ impl Doors {
         let url = |scheme: &str, address: SocketAddr| format!("{scheme}{}", reachable(address));
         let ssh = first(&self.ssh, &settings.ssh_listen)?.map(|a| url("ssh://func@", a));
         let http = first(&self.http, &settings.http_listen)?.map(|a| url("http://", a));
-        let port = first(&self.edge, &settings.edge_listen)?.map_or(80, |a| a.port());
+        let edge = first(&self.edge, &settings.edge_listen)?.map(reachable);
+        let port = edge.map_or(80, |a| a.port());
         let plain = if port == 80 { "http://{host}".to_owned() } else { format!("http://{{host}}:{port}") };
         Ok(ServerInfo {
             ssh,
             http,
+            edge,
             url: settings.url.clone().unwrap_or(plain),
             domain: settings.domain.to_string(),
             branch: settings.branch.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
-use func_runner::{Config as DockerConfig, Docker, Look, Make, Start, Stop};
+use func_runner::{Config as DockerConfig, Docker, Hold, Look, Make, Remote, Start, Stop};
 use func_store::{DataDir, Manifests};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,8 @@ impl Parts {
             socket: Some(settings.docker.clone()),
             labels: Vec::new(),
         });
-        if role != Role::Githost {
+        // The public doors do without the engine.
+        if role.is(Role::Builder) || role.is(Role::Cleaner) {
             docker.prepare().await.with_context(|| {
                 format!(
                     "use the Docker engine at {} (setting `docker`); func doctor says more",
@@ -86,7 +87,12 @@ impl Parts {
 
     /// Waits until the services answer: their sockets are there, and the ledger knows what runs.
     pub(super) async fn ready(&self) {
-        let sockets = [(Role::Builder, "builder"), (Role::Cleaner, "cleaner")];
+        let sockets = [
+            (Role::Builder, "builder"),
+            (Role::Cleaner, "cleaner"),
+            (Role::Cleaner, "start"),
+            (Role::Edge, "edge"),
+        ];
         let expected: Vec<PathBuf> = sockets
             .iter()
             .filter(|(role, _)| self.role.is(*role))
@@ -126,7 +132,7 @@ impl Parts {
             data: self.data.clone(),
             manifests: self.manifests.clone(),
             make: Arc::new(self.docker.clone()) as Arc<dyn Make>,
-            start: Arc::new(self.docker.clone()) as Arc<dyn Start>,
+            start: self.starter(),
             enter: self.ledger.enter.clone(),
             promote: self.ledger.promote.clone(),
             socket: self.data.socket("builder"),
@@ -145,10 +151,17 @@ impl Parts {
             holder: format!("edge-{:016x}", unique()),
             enter: self.ledger.enter.clone(),
             watch: self.ledger.watch.clone(),
-            start: Arc::new(self.docker.clone()),
+            start: self.starter(),
+            gates: self.data.gates(),
+            socket: Some(self.data.socket("edge")),
             trusted_proxies: self.settings.trusted_proxies.clone(),
             drain: Duration::from_millis(self.settings.drain_ms),
         }
+    }
+
+    /// Whoever holds a claim asks the cleaner to start.
+    fn starter(&self) -> Arc<dyn Start> {
+        Arc::new(Remote::new(self.data.socket("start")))
     }
 
     fn cleaner(&self) -> func_cleaner::Config {
@@ -160,7 +173,13 @@ impl Parts {
             cool: self.ledger.cool.clone(),
             stop: Arc::new(self.docker.clone()) as Arc<dyn Stop>,
             look: Arc::new(self.docker.clone()) as Arc<dyn Look>,
+            start: Arc::new(self.docker.clone()) as Arc<dyn Start>,
+            hold: Arc::new(self.docker.clone()) as Arc<dyn Hold>,
+            enter: self.ledger.enter.clone(),
+            holder: format!("cleaner-{:016x}", unique()),
             idle_ms: self.settings.idle_ms,
+            poised_bytes_max: self.settings.poised_bytes_max,
+            frozen_bytes_max: self.settings.frozen_bytes_max,
         }
     }
 }

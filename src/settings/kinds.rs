@@ -50,6 +50,12 @@ impl fmt::Display for Nearest<'_> {
     }
 }
 
+/// How much memory the machine has.
+fn machine_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
 impl Value {
     fn wrong(&self, allowed: impl Into<String>) -> SettingError {
         let text = self.text.chars().take(200).collect();
@@ -149,6 +155,20 @@ impl Value {
         match size_bytes(&self.text) {
             Some(bytes) if bytes >= min => Ok(bytes),
             Some(_) | None => Err(self.wrong(format!("a size of at least {} bytes, like 512M or 8G", min))),
+        }
+    }
+
+    /// A size, or a share of the machine's memory: `2%`.
+    pub(super) fn memory_bytes(&self) -> Result<u64, SettingError> {
+        let text = self.text.trim();
+        let share = text.strip_suffix('%').map(|percent| percent.trim().parse::<u64>());
+        match (share, size_bytes(text)) {
+            (Some(Ok(percent @ 0..=90)), _) => Ok(machine_bytes() / 100 * percent),
+            (None, Some(bytes)) => Ok(bytes),
+            (Some(_), _) | (None, None) => {
+                Err(self
+                    .wrong("a size like 512M, a share of the machine's memory from 0% to 90%, or 0 for none"))
+            }
         }
     }
 

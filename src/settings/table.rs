@@ -49,6 +49,16 @@ pub const SETTINGS: &[Setting] = &[
         "60s",
         "how long an app may be unused before it is stopped, from 5s to 24h; func.toml may say otherwise",
     ),
+    setting(
+        "poised-memory",
+        "2%",
+        "memory for instances that are made ahead, about 4M each: a size, a share of the machine, or `0` for none",
+    ),
+    setting(
+        "frozen-memory",
+        "10%",
+        "memory that paused instances may keep, together: a size, a share of the machine, or `0` for none",
+    ),
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
     setting("push-size", "8G", "the largest push, from 1M"),
     setting("drain", "30s", "how long requests in flight may take when func is stopped, up to 24h"),

@@ -33,7 +33,7 @@ fn apps_shows_release_phase_and_url() {
         row.contains("v1") && row.contains("warm") && row.contains("s ago") && row.contains(&url),
         "{shown}"
     );
-    until("it sleeps", || text(&world.func(&["apps"])).contains("cold"));
+    until("it sleeps", || world.phase("blog") == "poised");
 }
 
 #[test]

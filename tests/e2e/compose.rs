@@ -125,6 +125,10 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     assert!(said.contains("the database is not there") && said.contains("v2 stays live"), "{said}");
     until("all sleep", || world.containers().is_empty());
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello two".into()));
+    // The edge opens a gate by itself, and asks the cleaner for what is not poised.
+    until("it is poised", || world.phase("page") == "poised");
+    let (_, head) = world.curl("page.localhost", "/", &["-o", "/dev/null", "-D", "-"]);
+    assert!(head.contains("desc=poised"), "{head}");
     // Redis comes back empty: what is warm answers, and what sleeps is woken as soon as the cleaner has restored it.
     compose.run(&["restart", "redis"]);
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello two".into()));
@@ -136,13 +140,14 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
 }
 
 #[test]
-fn githost_and_redis_have_no_docker_socket() {
+fn the_public_doors_and_redis_have_no_docker_socket() {
     let text = std::fs::read_to_string(root().join("docker/compose.yaml")).expect("the file");
     let part = |name: &str, next: &str| {
         let rest = text.split_once(&format!("\n  {name}:\n")).expect("a service").1;
         rest.split_once(&format!("\n  {next}:\n")).expect("the next service").0.to_owned()
     };
     assert!(part("builder", "edge").contains("docker.sock"), "the check can fail");
+    assert!(!part("edge", "cleaner").contains("docker.sock"));
     assert!(!part("githost", "builder").contains("docker.sock"));
     assert!(!part("redis", "githost").contains("docker.sock"));
 }

@@ -28,7 +28,7 @@ fn an_app_sleeps_when_it_is_idle_and_wakes_for_the_next_request() {
     let world = live();
     let (_, first) = world.get("shop.localhost", "/start");
     asleep(&world);
-    until("its record is cold", || String::from_utf8_lossy(&world.func(&["apps"]).stdout).contains("cold"));
+    until("it is at rest", || ["cold", "poised"].contains(&world.phase("shop").as_str()));
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello one".into()));
     let (_, second) = world.get("shop.localhost", "/start");
     assert_ne!(first, second, "it is another process");
@@ -101,11 +101,11 @@ async fn every_one_of_many_fast_websockets_is_upgraded_and_echoes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_first_requests_start_it_once() {
+async fn a_thousand_first_requests_start_it_once() {
     let world = live();
     asleep(&world);
     let client = reqwest::Client::new();
-    let asks = (0..200).map(|_| {
+    let asks = (0..1_000).map(|_| {
         let ask = client.get(format!("http://{}/start", world.edge())).header("host", "shop.localhost");
         async move {
             let response = ask.send().await.expect("an answer");

@@ -20,6 +20,14 @@ pub struct World {
     pub token: String,
 }
 
+/// One running container.
+pub struct Container {
+    pub name: String,
+    pub id: String,
+    /// The name of its gate, if it was made ahead.
+    pub gate: Option<String>,
+}
+
 /// Waits until `done` says so.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
@@ -209,10 +217,50 @@ impl World {
         command.output().expect("func runs")
     }
 
-    /// The names of this installation's running containers.
+    /// The names of this installation's running instances: without those that are only made ahead.
     pub fn containers(&self) -> Vec<String> {
+        let names = |c: &Container| (!self.is_poised(c)).then(|| c.name.clone());
+        self.all_containers().iter().filter_map(names).collect()
+    }
+
+    /// The names of the instances that are made ahead, their gates closed.
+    pub fn poised(&self) -> Vec<String> {
+        let names = |c: &Container| self.is_poised(c).then(|| c.name.clone());
+        self.all_containers().iter().filter_map(names).collect()
+    }
+
+    fn is_poised(&self, container: &Container) -> bool {
+        container.gate.as_ref().is_some_and(|gate| !self.gate(gate).join("opened").exists())
+    }
+
+    /// The folder of a gate.
+    pub fn gate(&self, gate: &str) -> PathBuf {
+        self.data().join("run/poised").join(gate)
+    }
+
+    /// Every running container of this installation.
+    pub fn all_containers(&self) -> Vec<Container> {
         let filter = format!("label=func.installation={}", self.installation);
-        docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+        let format = "{{.Names}} {{.ID}} {{.Label \"func.gate\"}}";
+        let listed = docker(&["ps", "--no-trunc", "--filter", &filter, "--format", format]);
+        let read = |line: &str| {
+            let mut fields = line.split(' ').map(str::to_owned);
+            let (name, id) = (fields.next()?, fields.next()?);
+            Some(Container { name, id, gate: fields.next().filter(|gate| !gate.is_empty()) })
+        };
+        listed.lines().filter_map(read).collect()
+    }
+
+    /// What `func apps` says that an app does.
+    pub fn phase(&self, app: &str) -> String {
+        let listed = String::from_utf8_lossy(&self.func(&["apps"]).stdout).into_owned();
+        let line = listed.lines().find(|line| line.split_whitespace().next() == Some(app));
+        let line = line.unwrap_or_default().to_owned();
+        ["not deployed", "unknown", "cold", "poised", "waking", "warm", "frozen", "cooling", "broken"]
+            .into_iter()
+            .find(|phase| line.contains(&format!("  {phase}")))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub fn get(&self, host: &str, path: &str) -> (u16, String) {

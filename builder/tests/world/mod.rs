@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -16,9 +15,10 @@ use func_builder::Config;
 use func_ledger::{Cool, Memory, Restored};
 use func_model::call::{BuildCall, RemoveCall, RollbackCall};
 use func_model::event::BuildEvent;
-use func_model::{AppName, ImageDigest, InstanceId, ReleaseId, ReleaseNumber, Revision};
+use func_model::{AppName, Claim, ImageDigest, InstanceId, ReleaseId, ReleaseNumber, Revision};
 use func_runner::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, ImageFacts, Make, RunnerError, Start, StartError, State,
+    BuildFailed, BuildJob, BuildLines, ByteStream, How, ImageFacts, Make, RunnerError, Start, StartError,
+    StartTimes, Started, State,
 };
 use func_store::{DataDir, Manifests};
 use futures_util::StreamExt;
@@ -133,10 +133,13 @@ impl Make for Engine {
 
 #[async_trait]
 impl Start for Engine {
-    async fn start(&self, _: &InstanceId, _: Duration) -> Result<SocketAddr, StartError> {
+    async fn start(&self, _: &Claim, _: Duration) -> Result<Started, StartError> {
         match self.failures.lock().expect("unbroken").pop_front() {
             Some(error) => Err(error),
-            None => Ok("127.0.0.1:9".parse().expect("an address")),
+            None => {
+                let addr = "127.0.0.1:9".parse().expect("an address");
+                Ok(Started { addr, how: How::Made, took: StartTimes::default() })
+            }
         }
     }
 

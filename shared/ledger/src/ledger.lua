@@ -26,24 +26,28 @@ local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local restored = redis.call('GET', prefix .. 'epoch') == run_id
 
 local function load(id)
-  local h = redis.call('HMGET', record_key(id), 'gen', 'phase', 'until', 'addr', 'owner', 'used', 'failures', 'retired')
+  local h = redis.call('HMGET', record_key(id), 'gen', 'phase', 'until', 'addr', 'owner', 'used', 'failures', 'retired',
+    'poised', 'start')
   if not h[1] then return nil end
   return { gen = tonumber(h[1]), phase = h[2], till = tonumber(h[3]), addr = h[4], owner = h[5],
-           used = tonumber(h[6]), failures = tonumber(h[7]), retired = h[8] == '1' }
+           used = tonumber(h[6]), failures = tonumber(h[7]), retired = h[8] == '1', poised = h[9] or '', start = tonumber(h[10] or 0) }
 end
 
 local function save(id, r)
   redis.call('HSET', record_key(id), 'gen', int(r.gen), 'phase', r.phase, 'until', int(r.till), 'addr', r.addr,
-    'owner', r.owner, 'used', int(r.used), 'failures', int(r.failures), 'retired', r.retired and '1' or '0')
+    'owner', r.owner, 'used', int(r.used), 'failures', int(r.failures), 'retired', r.retired and '1' or '0',
+    'poised', r.poised, 'start', int(r.start))
   redis.call('SADD', prefix .. 'ids', id)
 end
 
 local function fresh()
-  return { gen = now, phase = 'cold', till = 0, addr = '', owner = '', used = now, failures = 0, retired = false }
+  return { gen = now, phase = 'cold', till = 0, addr = '', owner = '', used = now, failures = 0, retired = false,
+           poised = '', start = 0 }
 end
 
-local function turn(r, phase, till, addr, owner)
-  r.gen, r.phase, r.till, r.addr, r.owner = r.gen + 1, phase, till or 0, addr or '', owner or ''
+-- `poised` is the JSON of what was made ahead, or nothing.
+local function turn(r, phase, till, addr, owner, poised)
+  r.gen, r.phase, r.till, r.addr, r.owner, r.poised = r.gen + 1, phase, till or 0, addr or '', owner or '', poised or ''
 end
 
 local function lease(id, r, name)
@@ -57,7 +61,7 @@ local function leased(id)
 end
 
 local function unclaimed(r)
-  return r.phase == 'cold' or r.phase == 'broken' or (r.phase == 'waking' and r.till <= now)
+  return r.phase == 'cold' or r.phase == 'frozen' or r.phase == 'broken' or (r.phase == 'waking' and r.till <= now)
 end
 
 local function enter(id, r, name)
@@ -68,14 +72,15 @@ local function enter(id, r, name)
     return { 'warm', r.addr, int(r.gen) }
   end
   if r.phase == 'waking' and r.till > now then
-    if r.owner == name then return { 'claimed', int(r.gen) } end
+    if r.owner == name then return { 'claimed', int(r.gen), r.poised } end
     return { 'wait' }
   end
   if r.phase == 'cooling' then return { 'wait' } end
   if r.phase == 'broken' and r.till > now then return { 'broken', int(r.till - now) } end
-  turn(r, 'waking', now + CLAIM_MS, '', name)
+  -- What is free goes with the claim. What an earlier claim took does not: its holder may still open it.
+  turn(r, 'waking', now + CLAIM_MS, '', name, r.phase == 'cold' and r.poised or '')
   save(id, r)
-  return { 'claimed', int(r.gen) }
+  return { 'claimed', int(r.gen), r.poised }
 end
 
 local function backoff(failures)
@@ -106,7 +111,7 @@ function acts.introduce(id, name)
   return enter(id, r, name)
 end
 
-function acts.woken(id, gen, addr, name)
+function acts.woken(id, gen, addr, name, start)
   local r = load(id)
   if not r then return { 'stale' } end
   gen = tonumber(gen)
@@ -116,6 +121,7 @@ function acts.woken(id, gen, addr, name)
     turn(r, 'warm', 0, addr)
   end
   r.failures = 0
+  if start ~= '' then r.start = tonumber(start) end
   lease(id, r, name)
   save(id, r)
   tell_instance(id)
@@ -131,6 +137,23 @@ function acts.failed(id, gen)
   save(id, r)
   tell_instance(id)
   return { 'broken', int(wait) }
+end
+
+function acts.extend(id, gen)
+  local r = load(id)
+  if not r or r.phase ~= 'waking' or r.till <= now or r.gen ~= tonumber(gen) then return { 'stale' } end
+  r.till = now + CLAIM_MS
+  save(id, r)
+  return { 'done' }
+end
+
+function acts.give_back(id, gen)
+  local r = load(id)
+  if not r or r.phase ~= 'waking' or r.gen ~= tonumber(gen) then return { 'stale' } end
+  turn(r, 'cold')
+  save(id, r)
+  tell_instance(id)
+  return { 'done' }
 end
 
 -- renew count, then id and lease of each, then id, lease and idle time of each that is left
@@ -170,14 +193,15 @@ function acts.routes()
   return reply
 end
 
-function acts.records()
+-- of one instance, or of all
+function acts.records(one)
   local reply = { 'records', int(now) }
-  for _, id in ipairs(redis.call('SMEMBERS', prefix .. 'ids')) do
+  for _, id in ipairs(one and { one } or redis.call('SMEMBERS', prefix .. 'ids')) do
     local r = load(id)
     if r then
       local leases = redis.call('ZRANGE', lease_key(id), 0, -1, 'WITHSCORES')
       for _, field in ipairs({ id, int(r.gen), r.phase, int(r.till), r.addr, r.owner, int(r.used), int(r.failures),
-                               r.retired and '1' or '0', int(#leases / 2) }) do
+                               r.retired and '1' or '0', r.poised, int(r.start), int(#leases / 2) }) do
         table.insert(reply, field)
       end
       for _, field in ipairs(leases) do table.insert(reply, field) end
@@ -218,15 +242,35 @@ local function quarantined()
   return till and tonumber(till) > now
 end
 
-function acts.cool(id, idle)
-  local r = load(id)
-  if not r or r.phase ~= 'warm' then return { 'not_warm' } end
+-- Gives the right to stop or pause what nobody uses.
+local function grant(id, r, unused)
   if quarantined() then return { 'quarantine' } end
   if leased(id) then return { 'leased' } end
-  if not r.retired and now - r.used < tonumber(idle) then return { 'used' } end
+  if now - r.used < unused then return { 'used' } end
   turn(r, 'cooling', now + COOLING_MS)
   save(id, r)
   return { 'granted', int(r.gen) }
+end
+
+function acts.cool(id, idle)
+  local r = load(id)
+  if not r or (r.phase ~= 'warm' and r.phase ~= 'frozen') then return { 'not_warm' } end
+  return grant(id, r, r.retired and 0 or tonumber(idle))
+end
+
+function acts.freeze(id, after)
+  local r = load(id)
+  if not r or r.phase ~= 'warm' or r.retired then return { 'not_warm' } end
+  return grant(id, r, tonumber(after))
+end
+
+function acts.frozen(id, gen, addr)
+  local r = load(id)
+  if not r or r.phase ~= 'cooling' or r.gen ~= tonumber(gen) or r.retired then return { 'stale' } end
+  turn(r, 'frozen', 0, addr)
+  save(id, r)
+  tell_instance(id)
+  return { 'done' }
 end
 
 function acts.cooled(id, gen)
@@ -238,7 +282,7 @@ function acts.cooled(id, gen)
   return { 'done' }
 end
 
-function acts.settle(id, gen, how, addr)
+function acts.settle(id, gen, how, what)
   gen = tonumber(gen)
   local r = load(id)
   if gen == 0 then
@@ -253,6 +297,8 @@ function acts.settle(id, gen, how, addr)
     if r.phase ~= 'warm' then return { 'stale' } end
   elseif how == 'recool' then
     if r.phase ~= 'cooling' then return { 'stale' } end
+  elseif how == 'poise' then
+    if r.phase ~= 'cold' or r.retired then return { 'stale' } end
   elseif not unclaimed(r) then
     return { 'stale' }
   end
@@ -260,7 +306,9 @@ function acts.settle(id, gen, how, addr)
   local reply = { 'done' }
   if how == 'adopt' then
     r.used = math.max(r.used, now)
-    turn(r, 'warm', 0, addr)
+    turn(r, 'warm', 0, what)
+  elseif how == 'poise' then
+    turn(r, 'cold', 0, '', '', what)
   elseif how == 'discard' or how == 'recool' then
     turn(r, 'cooling', now + COOLING_MS)
     reply = { 'granted', int(r.gen) }
@@ -275,13 +323,14 @@ end
 function acts.forget(id, gen)
   local r = load(id)
   if not r then return { 'done' } end
-  if r.gen ~= tonumber(gen) or not r.retired or not unclaimed(r) or leased(id) then return { 'stale' } end
+  if r.gen ~= tonumber(gen) or not r.retired or not unclaimed(r) then return { 'stale' } end
+  if r.phase == 'frozen' or r.poised ~= '' or leased(id) then return { 'stale' } end
   redis.call('DEL', record_key(id), lease_key(id))
   redis.call('SREM', prefix .. 'ids', id)
   return { 'done' }
 end
 
--- count of routes, then app and JSON of each, then id, address or nothing, and 1 if retired, of each instance
+-- count of routes, then app and JSON of each, then of each instance: id, phase, address or what was made ahead, 1 if retired
 function acts.restore(count, args)
   if restored then return { 'known' } end
   for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do redis.call('DEL', key) end
@@ -291,10 +340,11 @@ function acts.restore(count, args)
   local at = 2 * tonumber(count) + 1
   while args[at] do
     local r = fresh()
-    if args[at + 1] ~= '' then r.phase, r.addr = 'warm', args[at + 1] end
-    r.retired = args[at + 2] == '1'
+    r.phase = args[at + 1]
+    if r.phase == 'cold' then r.poised = args[at + 2] else r.addr = args[at + 2] end
+    r.retired = args[at + 3] == '1'
     save(args[at], r)
-    at = at + 3
+    at = at + 4
   end
   redis.call('SET', prefix .. 'quarantine', int(now + LEASE_MS))
   redis.call('SET', prefix .. 'epoch', run_id)

@@ -4,12 +4,15 @@
 //! manifests and from what runs. A ledger that does not know what runs says `Lost` to everybody until the cleaner has
 //! restored it; a new one is lost from the beginning.
 
+mod claim;
 mod memory;
 mod power;
 mod redis;
 
+pub use claim::keep_claim;
 pub use memory::Memory;
 pub use power::{
-    Change, Cool, Enter, Leaving, LedgerError, Promote, Restored, RestoredInstance, Settle, Watch,
+    Change, Cool, Enter, Leaving, LedgerError, Promote, Restored, RestoredInstance, RestoredState, Settle,
+    Watch,
 };
 pub use redis::Redis;

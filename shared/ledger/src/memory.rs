@@ -10,13 +10,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use func_model::limits::{CHANGES_MAX, LEASE_MS};
 use func_model::{
-    Act, AppName, Claim, CoolPermit, Endpoint, Entry, InstanceId, LeaseId, NotYet, Outcome, Phase, Record,
-    ReleaseId, Route, Stale, backoff_ms,
+    Act, AppName, Claim, CoolPermit, Endpoint, Entry, FreezePermit, InstanceId, LeaseId, NotYet, Outcome,
+    Phase, Record, ReleaseId, Route, Stale, backoff_ms,
 };
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use crate::{Change, Cool, Enter, Leaving, LedgerError, Promote, Restored, Settle, Watch};
+use crate::{
+    Change, Cool, Enter, Leaving, LedgerError, Promote, Restored, RestoredInstance, RestoredState, Settle,
+    Watch,
+};
 
 #[derive(Debug, Default)]
 struct State {
@@ -95,8 +98,14 @@ impl Enter for Memory {
         }
     }
 
-    async fn woken(&self, claim: &Claim, addr: SocketAddr, lease: &LeaseId) -> Result<Endpoint, LedgerError> {
-        let act = Act::Woken { generation: claim.generation, addr, lease: lease.clone() };
+    async fn woken(
+        &self,
+        claim: &Claim,
+        addr: SocketAddr,
+        lease: &LeaseId,
+        start_ms: Option<u64>,
+    ) -> Result<Endpoint, LedgerError> {
+        let act = Act::Woken { generation: claim.generation, addr, lease: lease.clone(), start_ms };
         match self.act_and_tell(&claim.id, &act)? {
             Outcome::Endpoint(Some(endpoint)) => Ok(endpoint),
             other => unreachable_outcome(&other),
@@ -107,6 +116,14 @@ impl Enter for Memory {
         self.act_and_tell(&claim.id, &Act::Failed { generation: claim.generation })?;
         let failures = self.restored()?.records.get(&claim.id).map_or(0, |record| record.failures);
         Ok(backoff_ms(failures))
+    }
+
+    async fn extend(&self, claim: &Claim) -> Result<(), LedgerError> {
+        self.act(&claim.id, &Act::Extend { generation: claim.generation }).map(drop)
+    }
+
+    async fn give_back(&self, claim: &Claim) -> Result<(), LedgerError> {
+        self.act_and_tell(&claim.id, &Act::GiveBack { generation: claim.generation }).map(drop)
     }
 
     async fn gone(&self, id: &InstanceId, generation: u64) -> Result<(), LedgerError> {
@@ -149,6 +166,10 @@ impl Watch for Memory {
 
     async fn records(&self) -> Result<(BTreeMap<InstanceId, Record>, u64), LedgerError> {
         Ok((self.restored()?.records.clone(), self.now_ms()))
+    }
+
+    async fn record(&self, id: &InstanceId) -> Result<(Option<Record>, u64), LedgerError> {
+        Ok((self.restored()?.records.get(id).cloned(), self.now_ms()))
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -225,6 +246,26 @@ impl Cool for Memory {
         self.act_and_tell(&permit.id, &Act::Cooled { generation: permit.generation }).map(drop)
     }
 
+    async fn freeze(
+        &self,
+        id: &InstanceId,
+        after_ms: u64,
+    ) -> Result<Result<FreezePermit, NotYet>, LedgerError> {
+        let quarantine = self.now_ms() < self.restored()?.quarantine_until_ms;
+        match self.act(id, &Act::Freeze { after_ms, quarantine }) {
+            Ok(Outcome::Granted(generation)) => Ok(Ok(FreezePermit { id: id.clone(), generation })),
+            Ok(Outcome::NotYet(reason)) => Ok(Err(reason)),
+            Ok(other) => unreachable_outcome(&other),
+            Err(LedgerError::Stale(_)) => Ok(Err(NotYet::NotWarm)),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn frozen(&self, permit: &FreezePermit, addr: SocketAddr) -> Result<(), LedgerError> {
+        let act = Act::Frozen { generation: permit.generation, addr };
+        self.act_and_tell(&permit.id, &act).map(drop)
+    }
+
     async fn settle(
         &self,
         id: &InstanceId,
@@ -246,6 +287,7 @@ impl Cool for Memory {
             Settle::Adopt(addr) => Act::Adopt { generation, addr },
             Settle::Reset => Act::Reset { generation },
             Settle::Gone => Act::Gone { generation },
+            Settle::Poise(poised) => Act::Poise { generation, poised },
             Settle::Discard => Act::Discard { generation, quarantine },
             Settle::Recool => Act::Recool { generation },
         };
@@ -260,7 +302,8 @@ impl Cool for Memory {
         let now_ms = self.now_ms();
         let mut state = self.restored()?;
         let Some(record) = state.records.get(id) else { return Ok(()) };
-        let over = record.retired && record.unclaimed(now_ms) && !record.leased(now_ms);
+        let rests = record.unclaimed(now_ms) && !matches!(record.phase, Phase::Frozen { .. });
+        let over = record.retired && rests && record.poised.is_none() && !record.leased(now_ms);
         if record.generation != generation || !over {
             return Err(Stale.into());
         }
@@ -275,11 +318,6 @@ impl Cool for Memory {
             if state.restored {
                 return Ok(false);
             }
-            let record = |instance: &crate::RestoredInstance| Record {
-                phase: instance.addr.map_or(Phase::Cold, |addr| Phase::Warm { addr }),
-                retired: instance.retired,
-                ..Record::new(now_ms)
-            };
             *state = State {
                 restored: true,
                 quarantine_until_ms: now_ms + LEASE_MS,
@@ -287,13 +325,23 @@ impl Cool for Memory {
                 records: restored
                     .instances
                     .iter()
-                    .map(|(id, instance)| (id.clone(), record(instance)))
+                    .map(|(id, instance)| (id.clone(), restored_record(instance, now_ms)))
                     .collect(),
             };
         }
         self.tell(Change::Unknown);
         Ok(true)
     }
+}
+
+fn restored_record(instance: &RestoredInstance, now_ms: u64) -> Record {
+    let (phase, poised) = match &instance.state {
+        RestoredState::Cold => (Phase::Cold, None),
+        RestoredState::Poised(poised) => (Phase::Cold, Some(poised.clone())),
+        RestoredState::Warm(addr) => (Phase::Warm { addr: *addr }, None),
+        RestoredState::Frozen(addr) => (Phase::Frozen { addr: *addr }, None),
+    };
+    Record { phase, poised, retired: instance.retired, ..Record::new(now_ms) }
 }
 
 /// `Record::apply` answers each act with its own kind of outcome.

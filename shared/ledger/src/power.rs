@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use func_model::{
-    AppName, Claim, CoolPermit, Endpoint, Entry, InstanceId, LeaseId, NotYet, Record, ReleaseId, Route, Stale,
+    AppName, Claim, CoolPermit, Endpoint, Entry, FreezePermit, InstanceId, LeaseId, NotYet, Poised, Record,
+    ReleaseId, Route, Stale,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -52,17 +53,36 @@ pub trait Enter: Send + Sync {
     /// [`LedgerError::Lost`], [`LedgerError::Away`].
     async fn enter(&self, id: &InstanceId, lease: &LeaseId) -> Result<Entry, LedgerError>;
 
-    /// Ends a claim: the instance answers at `addr`, and `lease` stands from this moment.
+    /// Ends a claim: the instance answers at `addr`, and `lease` stands from this moment. `start_ms`: how long the app
+    /// itself took to be ready, if its process was started anew.
     ///
     /// # Errors
     /// [`LedgerError::Stale`] if the claim is over; the instance is then somebody else's.
-    async fn woken(&self, claim: &Claim, addr: SocketAddr, lease: &LeaseId) -> Result<Endpoint, LedgerError>;
+    async fn woken(
+        &self,
+        claim: &Claim,
+        addr: SocketAddr,
+        lease: &LeaseId,
+        start_ms: Option<u64>,
+    ) -> Result<Endpoint, LedgerError>;
 
     /// Ends a claim: the start failed and nothing runs. The next try is due after a backoff; gives it in ms.
     ///
     /// # Errors
     /// [`LedgerError::Stale`] if the claim is over.
     async fn failed(&self, claim: &Claim) -> Result<u64, LedgerError>;
+
+    /// Says that the start under a claim is still under way: it stands for another `limits::CLAIM_MS`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`] if the claim is over.
+    async fn extend(&self, claim: &Claim) -> Result<(), LedgerError>;
+
+    /// Ends a claim: it could not be started, through no fault of the app. The next who enters gets the claim.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`] if the claim is over.
+    async fn give_back(&self, claim: &Claim) -> Result<(), LedgerError>;
 
     /// Tells that an instance was found stopped.
     ///
@@ -96,6 +116,12 @@ pub trait Watch: Send + Sync {
     /// # Errors
     /// [`LedgerError::Lost`], [`LedgerError::Away`].
     async fn records(&self) -> Result<(BTreeMap<InstanceId, Record>, u64), LedgerError>;
+
+    /// Gives one record, if there is one, and the ledger's time, Unix ms.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lost`], [`LedgerError::Away`].
+    async fn record(&self, id: &InstanceId) -> Result<(Option<Record>, u64), LedgerError>;
 
     /// Gives what changes from now on. One who is too slow sees `Lagged`, which means `Unknown`.
     fn changes(&self) -> broadcast::Receiver<Change>;
@@ -144,6 +170,22 @@ pub trait Cool: Send + Sync {
     /// [`LedgerError::Stale`] if the permit is over.
     async fn cooled(&self, permit: &CoolPermit) -> Result<(), LedgerError>;
 
+    /// Asks for the right to pause an instance that has not been used for `after_ms`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lost`], [`LedgerError::Away`].
+    async fn freeze(
+        &self,
+        id: &InstanceId,
+        after_ms: u64,
+    ) -> Result<Result<FreezePermit, NotYet>, LedgerError>;
+
+    /// Ends a permit: the instance is paused, and will answer at `addr`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stale`] if the permit is over: the instance has to go on then.
+    async fn frozen(&self, permit: &FreezePermit, addr: SocketAddr) -> Result<(), LedgerError>;
+
     /// Puts right an instance that nobody has the claim of. One without a record has the generation 0, and can only be
     /// discarded: it gets a record, retired and cold, for that. Gives the permit to stop it for [`Settle::Discard`] and [`Settle::Recool`].
     ///
@@ -170,7 +212,7 @@ pub trait Cool: Send + Sync {
 }
 
 /// How an instance is put right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settle {
     /// It runs and answers: warm.
     Adopt(SocketAddr),
@@ -178,6 +220,8 @@ pub enum Settle {
     Reset,
     /// It was warm and does not run: cold.
     Gone,
+    /// It is cold, and its next start was made ahead.
+    Poise(Poised),
     /// It runs and is of no use: cooling, by the caller. No permit while somebody holds a lease, or may hold one.
     Discard,
     /// A stop was not finished and nobody is at it: cooling, by the caller.
@@ -188,15 +232,27 @@ pub enum Settle {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restored {
     pub routes: BTreeMap<AppName, Route>,
-    /// Every instance that should have a record: those that run, warm, and the live ones that do not, cold.
+    /// Every instance that should have a record: those that run or are paused, and the live ones that do not.
     pub instances: BTreeMap<InstanceId, RestoredInstance>,
 }
 
 /// One instance of [`Restored`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredInstance {
-    /// Where it answers; `None`: it does not run.
-    pub addr: Option<SocketAddr>,
+    pub state: RestoredState,
     /// It is not the live release: it may only finish what is in flight.
     pub retired: bool,
+}
+
+/// What a restored instance is found doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoredState {
+    /// It does not run, or it is being started or stopped.
+    Cold,
+    /// It does not run, and its next start was made ahead.
+    Poised(Poised),
+    /// It runs and is ready.
+    Warm(SocketAddr),
+    /// It is paused.
+    Frozen(SocketAddr),
 }

@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use func_model::{
-    AppName, Claim, CoolPermit, Endpoint, Entry, InstanceId, LeaseId, NotYet, Record, ReleaseId, Route,
+    AppName, Claim, CoolPermit, Endpoint, Entry, FreezePermit, InstanceId, LeaseId, NotYet, Record,
+    ReleaseId, Route,
 };
 use tokio::sync::broadcast;
 
-use crate::{Change, Cool, Enter, Leaving, LedgerError, Promote, Restored, Settle, Watch};
+use crate::{Change, Cool, Enter, Leaving, LedgerError, Promote, Restored, RestoredState, Settle, Watch};
 use link::Link;
 use reply::{Fields, corrupt};
 
@@ -49,9 +50,17 @@ impl Enter for Redis {
         reply.entry(id)
     }
 
-    async fn woken(&self, claim: &Claim, addr: SocketAddr, lease: &LeaseId) -> Result<Endpoint, LedgerError> {
+    async fn woken(
+        &self,
+        claim: &Claim,
+        addr: SocketAddr,
+        lease: &LeaseId,
+        start_ms: Option<u64>,
+    ) -> Result<Endpoint, LedgerError> {
         let (id, generation) = (claim.id.to_string(), claim.generation.to_string());
-        let reply = self.call("woken", &[&id, &generation, &addr.to_string(), &lease.to_string()]).await?;
+        let start = start_ms.map(|ms| ms.to_string()).unwrap_or_default();
+        let args = [&id, &generation, &addr.to_string(), &lease.to_string(), &start];
+        let reply = self.call("woken", &args.map(String::as_str)).await?;
         match reply.entry(&claim.id)? {
             Entry::Warm(endpoint) => Ok(endpoint),
             other => Err(corrupt(format!("woken was answered with {other:?}"))),
@@ -64,6 +73,14 @@ impl Enter for Redis {
             Entry::Broken { retry_ms } => Ok(retry_ms),
             other => Err(corrupt(format!("failed was answered with {other:?}"))),
         }
+    }
+
+    async fn extend(&self, claim: &Claim) -> Result<(), LedgerError> {
+        self.call("extend", &[&claim.id.to_string(), &claim.generation.to_string()]).await.map(drop)
+    }
+
+    async fn give_back(&self, claim: &Claim) -> Result<(), LedgerError> {
+        self.call("give_back", &[&claim.id.to_string(), &claim.generation.to_string()]).await.map(drop)
     }
 
     async fn gone(&self, id: &InstanceId, generation: u64) -> Result<(), LedgerError> {
@@ -98,6 +115,11 @@ impl Watch for Redis {
         self.call("records", &[]).await?.records()
     }
 
+    async fn record(&self, id: &InstanceId) -> Result<(Option<Record>, u64), LedgerError> {
+        let (mut records, now_ms) = self.call("records", &[&id.to_string()]).await?.records()?;
+        Ok((records.remove(id), now_ms))
+    }
+
     fn changes(&self) -> broadcast::Receiver<Change> {
         self.link.changes()
     }
@@ -110,7 +132,7 @@ impl Promote for Redis {
     }
 
     async fn promote(&self, release: &ReleaseId, route: &Route) -> Result<(), LedgerError> {
-        let route = serde_json::to_string(route).map_err(|e| corrupt(e.to_string()))?;
+        let route = json(route)?;
         self.call("promote", &[release.app.as_str(), &release.instance().to_string(), &route]).await.map(drop)
     }
 
@@ -126,14 +148,22 @@ impl Promote for Redis {
 #[async_trait]
 impl Cool for Redis {
     async fn cool(&self, id: &InstanceId, idle_ms: u64) -> Result<Result<CoolPermit, NotYet>, LedgerError> {
-        let mut reply = self.call("cool", &[&id.to_string(), &idle_ms.to_string()]).await?;
-        match reply.kind() {
-            "not_warm" => Ok(Err(NotYet::NotWarm)),
-            "quarantine" => Ok(Err(NotYet::Quarantine)),
-            "leased" => Ok(Err(NotYet::Leased)),
-            "used" => Ok(Err(NotYet::Used)),
-            _ => reply.permit(id)?.map(Ok).ok_or_else(|| corrupt("cool gave no permit")),
-        }
+        let reply = self.call("cool", &[&id.to_string(), &idle_ms.to_string()]).await?;
+        Ok(reply.granted()?.map(|generation| CoolPermit { id: id.clone(), generation }))
+    }
+
+    async fn freeze(
+        &self,
+        id: &InstanceId,
+        after_ms: u64,
+    ) -> Result<Result<FreezePermit, NotYet>, LedgerError> {
+        let reply = self.call("freeze", &[&id.to_string(), &after_ms.to_string()]).await?;
+        Ok(reply.granted()?.map(|generation| FreezePermit { id: id.clone(), generation }))
+    }
+
+    async fn frozen(&self, permit: &FreezePermit, addr: SocketAddr) -> Result<(), LedgerError> {
+        let (id, generation) = (permit.id.to_string(), permit.generation.to_string());
+        self.call("frozen", &[&id, &generation, &addr.to_string()]).await.map(drop)
     }
 
     async fn cooled(&self, permit: &CoolPermit) -> Result<(), LedgerError> {
@@ -146,14 +176,15 @@ impl Cool for Redis {
         generation: u64,
         settle: Settle,
     ) -> Result<Option<CoolPermit>, LedgerError> {
-        let (how, addr) = match settle {
+        let (how, what) = match settle {
             Settle::Adopt(addr) => ("adopt", addr.to_string()),
             Settle::Reset => ("reset", String::new()),
             Settle::Gone => ("gone", String::new()),
+            Settle::Poise(poised) => ("poise", json(&poised)?),
             Settle::Discard => ("discard", String::new()),
             Settle::Recool => ("recool", String::new()),
         };
-        self.call("settle", &[&id.to_string(), &generation.to_string(), how, &addr]).await?.permit(id)
+        self.call("settle", &[&id.to_string(), &generation.to_string(), how, &what]).await?.permit(id)
     }
 
     async fn forget(&self, id: &InstanceId, generation: u64) -> Result<(), LedgerError> {
@@ -163,13 +194,22 @@ impl Cool for Redis {
     async fn restore(&self, restored: &Restored) -> Result<bool, LedgerError> {
         let mut args = vec![restored.routes.len().to_string()];
         for (app, route) in &restored.routes {
-            args.extend([app.to_string(), serde_json::to_string(route).map_err(|e| corrupt(e.to_string()))?]);
+            args.extend([app.to_string(), json(route)?]);
         }
         for (id, instance) in &restored.instances {
-            let addr = instance.addr.map(|a| a.to_string()).unwrap_or_default();
-            args.extend([id.to_string(), addr, u8::from(instance.retired).to_string()]);
+            let (phase, what) = match &instance.state {
+                RestoredState::Cold => ("cold", String::new()),
+                RestoredState::Poised(poised) => ("cold", json(poised)?),
+                RestoredState::Warm(addr) => ("warm", addr.to_string()),
+                RestoredState::Frozen(addr) => ("frozen", addr.to_string()),
+            };
+            args.extend([id.to_string(), phase.to_owned(), what, u8::from(instance.retired).to_string()]);
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         Ok(self.call("restore", &args).await?.kind() == "restored")
     }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, LedgerError> {
+    serde_json::to_string(value).map_err(|e| corrupt(e.to_string()))
 }

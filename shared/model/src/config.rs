@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::limits::{ENV_MAX, HOSTS_MAX, IDLE_MS_MAX, IDLE_MS_MIN};
-use crate::{HostName, Resources};
+use crate::limits::{ENV_MAX, FREEZE_MS_MIN, HOSTS_MAX, IDLE_MS_MAX, IDLE_MS_MIN, WARM_AT_MAX};
+use crate::{Freeze, HostName, Resources};
 
 /// Every key of func.toml, for the error that names the nearest one.
-pub const KEYS: &[&str] = &["port", "hosts", "env", "idle", "limits", "health"];
+pub const KEYS: &[&str] =
+    &["port", "hosts", "env", "idle", "limits", "health", "freeze", "min", "warm-at", "waiting-page"];
 /// Every key of its `[limits]`.
 pub const LIMIT_KEYS: &[&str] = &["memory", "cpus", "pids"];
 
@@ -33,6 +34,14 @@ pub struct AppFile {
     #[serde(default)]
     pub limits: LimitsTable,
     pub health: Option<String>,
+    /// `auto`, `off`, or a time.
+    pub freeze: Option<String>,
+    pub min: Option<u32>,
+    /// Cron lines.
+    #[serde(default, rename = "warm-at")]
+    pub warm_at: Vec<String>,
+    #[serde(default, rename = "waiting-page")]
+    pub waiting_page: bool,
 }
 
 /// The `[limits]` table as it is written.
@@ -56,6 +65,11 @@ pub struct AppConfig {
     pub idle_ms: Option<u64>,
     pub limits: Resources,
     pub health: Option<String>,
+    pub freeze: Freeze,
+    pub min: u32,
+    /// Not checked yet: whoever has the calendar does that.
+    pub warm_at: Vec<String>,
+    pub waiting_page: bool,
 }
 
 /// Why a func.toml is refused. Each names the key, its value, and what is allowed.
@@ -109,6 +123,10 @@ impl AppFile {
             idle_ms: self.idle.as_deref().map(idle_ms).transpose()?,
             limits: self.limits.check()?,
             health: self.health,
+            freeze: self.freeze.as_deref().map(freeze).transpose()?.unwrap_or_default(),
+            min: min(self.min.unwrap_or(0))?,
+            warm_at: warm_at(self.warm_at)?,
+            waiting_page: self.waiting_page,
         })
     }
 }
@@ -166,6 +184,32 @@ fn idle_ms(text: &str) -> Result<u64, ConfigError> {
     match duration_ms(text) {
         Some(ms) if (IDLE_MS_MIN..=IDLE_MS_MAX).contains(&ms) => Ok(ms),
         Some(_) | None => Err(wrong("idle", quoted(text), allowed)),
+    }
+}
+
+fn freeze(text: &str) -> Result<Freeze, ConfigError> {
+    match (text, duration_ms(text)) {
+        ("auto", _) => Ok(Freeze::Auto),
+        ("off", _) => Ok(Freeze::Off),
+        (_, Some(ms)) if (FREEZE_MS_MIN..=IDLE_MS_MAX).contains(&ms) => Ok(Freeze::AfterMs(ms)),
+        (_, Some(_) | None) => {
+            let allowed = format!("`auto`, `off`, or a time of at least {} s: `10s`", FREEZE_MS_MIN / 1_000);
+            Err(wrong("freeze", quoted(text), allowed))
+        }
+    }
+}
+
+fn min(number: u32) -> Result<u32, ConfigError> {
+    match number {
+        0 | 1 => Ok(number),
+        more => Err(wrong("min", more, "0, or 1 to keep the app warm; func runs one instance of an app")),
+    }
+}
+
+fn warm_at(lines: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    match lines.len() <= WARM_AT_MAX {
+        true => Ok(lines),
+        false => Err(wrong("warm-at", format!("{} lines", lines.len()), format!("at most {WARM_AT_MAX}"))),
     }
 }
 
@@ -253,6 +297,13 @@ mod tests {
         let memory = LimitsTable { memory: Some("lots".into()), ..LimitsTable::default() };
         assert!(
             error(AppFile { limits: memory, ..AppFile::default() }).starts_with("`limits.memory = \"lots\"`")
+        );
+        let freeze = error(AppFile { freeze: Some("1s".into()), ..AppFile::default() });
+        assert_eq!(freeze, "`freeze = \"1s\"`: `auto`, `off`, or a time of at least 3 s: `10s`");
+        assert!(error(AppFile { min: Some(2), ..AppFile::default() }).contains("one instance"));
+        assert!(
+            error(AppFile { warm_at: vec!["* * * * *".into(); 17], ..AppFile::default() })
+                .contains("at most 16")
         );
         assert!(error(AppFile { port: Some(0), ..AppFile::default() }).contains("1 to 65535"));
         assert!(error(AppFile { health: Some("healthz".into()), ..AppFile::default() }).contains("/healthz"));

@@ -6,8 +6,10 @@
 pub mod call;
 pub mod config;
 pub mod event;
+mod gate;
 pub mod limits;
 mod name;
+mod phase;
 mod plan;
 mod record;
 mod refs;
@@ -15,12 +17,12 @@ mod refusal;
 mod release;
 mod route;
 
+pub use gate::GateName;
 pub use name::{AppName, HostName, ImageDigest, NameError, Revision};
+pub use phase::{Claim, CoolPermit, Endpoint, Entry, FreezePermit, LeaseId, NotYet, Phase, Poised};
 pub use plan::{Known, Seen, SeenContainer, SeenImage, SeenState, Step, plan};
-pub use record::{
-    Act, Claim, CoolPermit, Endpoint, Entry, LeaseId, NotYet, Outcome, Phase, Record, Stale, backoff_ms,
-};
+pub use record::{Act, Outcome, Record, Stale, backoff_ms};
 pub use refs::{LineError, RefUpdate};
 pub use refusal::Refusal;
-pub use release::{InstanceId, Release, ReleaseId, ReleaseNumber, Resources};
+pub use release::{Freeze, InstanceId, Release, ReleaseId, ReleaseNumber, Resources};
 pub use route::{Route, RouteTable, host_of};

@@ -16,8 +16,24 @@ pub const IDLE_MS_MIN: u64 = 5_000;
 pub const IDLE_MS_MAX: u64 = 24 * 3_600_000;
 /// How long a start may take, from the claim to the first accepted connection.
 pub const WAKE_MS: u64 = 30_000;
-/// How long a claim stands before others may clear it: a start and the calls around it.
-pub const CLAIM_MS: u64 = WAKE_MS + 10_000;
+/// How long a claim stands without being extended. Others wait so long for one whose holder has died.
+pub const CLAIM_MS: u64 = 10_000;
+/// How often a claim is extended while its start is under way. Two extensions may fail before it ends.
+pub const EXTEND_MS: u64 = 2_500;
+/// How long an instance may be unused before it is paused, if it starts slower than it is resumed.
+pub const FREEZE_MS: u64 = 5_000;
+/// The shortest `freeze` that an app may set: its last lease has to be left before.
+pub const FREEZE_MS_MIN: u64 = 3_000;
+/// What resuming a paused instance takes, with room: what starts faster than that is not worth its memory.
+pub const RESUME_MS: u64 = 20;
+/// What a poised container costs the machine, its shim included: measured, rounded up.
+pub const POISED_BYTES: u64 = 4 * 1024 * 1024;
+/// How old a poised container may become before it is made anew.
+pub const POISED_MS: u64 = 24 * 3_600_000;
+/// How many of what was made ahead and is out of date one plan replaces.
+pub const RENEWED_AT_ONCE: usize = 2;
+/// How many cron lines an app may have.
+pub const WARM_AT_MAX: usize = 16;
 /// How long an instance has between SIGTERM and SIGKILL.
 pub const STOP_GRACE_MS: u64 = 10_000;
 /// How long a stop may take before it is done again: the grace, and the engine's own time.
@@ -70,7 +86,11 @@ const _: () =
 const _: () = assert!(MARGIN_MS > LEDGER_CALL_MS, "a lease must outlive the call that failed to renew it");
 const _: () = assert!(LINGER_MS < IDLE_MS_MIN, "a lease must be left before its instance can be idle");
 const _: () = assert!(IDLE_MS_MIN <= IDLE_MS && IDLE_MS <= IDLE_MS_MAX);
-const _: () = assert!(WAKE_MS < CLAIM_MS, "a start must end before others clear its claim");
+const _: () = assert!(
+    2 * EXTEND_MS + LEDGER_CALL_MS < CLAIM_MS,
+    "a claim must outlive a call that failed to extend it"
+);
 const _: () = assert!(STOP_GRACE_MS < COOLING_MS);
 const _: () = assert!(BACKOFF_MS_MIN <= BACKOFF_MS_MAX);
 const _: () = assert!(COOL_EVERY_MS < IDLE_MS_MIN);
+const _: () = assert!(LINGER_MS < FREEZE_MS_MIN && FREEZE_MS_MIN <= FREEZE_MS);

@@ -21,6 +21,8 @@ pub enum NameError {
     Release(String),
     #[error("`{0}` is not an instance: write blog-v7.1")]
     Instance(String),
+    #[error("`{0}` is not the name of a gate: 32 hex digits")]
+    Gate(String),
 }
 
 /// Shortens what a stranger sent before it is put into an error.

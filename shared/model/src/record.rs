@@ -5,78 +5,12 @@
 //! one is told `Stale` and has to look again.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::InstanceId;
 use crate::limits::{BACKOFF_MS_MAX, BACKOFF_MS_MIN, CLAIM_MS, COOLING_MS, LEASE_MS};
-
-/// Where an instance answers, in one generation of its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Endpoint {
-    pub addr: SocketAddr,
-    pub generation: u64,
-}
-
-/// An edge's standing claim that keeps an instance alive. A new serial for every lease taken:
-/// a late `leave` then cannot drop a newer lease of the same edge.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseId {
-    pub holder: String,
-    pub serial: u64,
-}
-
-impl fmt::Display for LeaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.holder, self.serial)
-    }
-}
-
-/// The right, and the duty, to start an instance. Ends with `woken`, `failed`, or by its deadline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    pub id: InstanceId,
-    pub generation: u64,
-}
-
-/// The right, and the duty, to stop an instance. Ends with `cooled`, or by its deadline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CoolPermit {
-    pub id: InstanceId,
-    pub generation: u64,
-}
-
-/// What an instance is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing runs.
-    Cold,
-    /// `owner` holds the claim and starts it. The lease that it will take names it, so that a call whose answer was
-    /// lost can be made again.
-    Waking { owner: LeaseId, until_ms: u64 },
-    /// It answers at `addr`.
-    Warm { addr: SocketAddr },
-    /// The cleaner stops it.
-    Cooling { until_ms: u64 },
-    /// The last start failed; the next one is due at `until_ms`.
-    Broken { until_ms: u64 },
-}
-
-impl Phase {
-    /// Gives the phase's name in lower case, as it is shown and stored.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Cold => "cold",
-            Self::Waking { .. } => "waking",
-            Self::Warm { .. } => "warm",
-            Self::Cooling { .. } => "cooling",
-            Self::Broken { .. } => "broken",
-        }
-    }
-}
+use crate::{Claim, Endpoint, Entry, InstanceId, LeaseId, NotYet, Phase, Poised};
 
 /// What the ledger knows about one instance. Times are Unix ms of the ledger's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,38 +19,14 @@ pub struct Record {
     pub phase: Phase,
     pub leases: BTreeMap<LeaseId, u64>,
     pub used_ms: u64,
+    /// What was made ahead: in the phase `Cold` free to be claimed, in `Waking` taken by the claim.
+    pub poised: Option<Poised>,
+    /// How long the app itself took to be ready when it was last started, in ms; 0: not known.
+    pub start_ms: u64,
     /// Starts that failed in a row.
     pub failures: u32,
     /// Another release is live: nobody new may enter.
     pub retired: bool,
-}
-
-/// What an edge is told when it wants to enter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
-    /// It runs, and the caller's lease stands.
-    Warm(Endpoint),
-    /// Somebody else starts or stops it: wait for a change, ask again.
-    Wait,
-    /// The caller has to start it.
-    Claimed(Claim),
-    /// Another release is live: look the route up again.
-    Retired,
-    /// The last start failed; the next try is due in `retry_ms`.
-    Broken { retry_ms: u64 },
-}
-
-/// Why an instance may not be stopped yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotYet {
-    /// It is not warm.
-    NotWarm,
-    /// A lease lives.
-    Leased,
-    /// It was used less than `idle` ago.
-    Used,
-    /// The ledger was restored less than a lease time ago: edges may hold leases that it does not know.
-    Quarantine,
 }
 
 /// One thing that happens to a record.
@@ -126,10 +36,15 @@ pub enum Act {
     Enter { lease: LeaseId },
     /// The builder makes a release current: as `Enter`, and the record is no longer retired.
     Introduce { lease: LeaseId },
-    /// The holder of the claim has started it; its first lease is taken in the same step.
-    Woken { generation: u64, addr: SocketAddr, lease: LeaseId },
+    /// The holder of the claim has started it; its first lease is taken in the same step. `start_ms`: how long the app
+    /// itself took, if it was started anew.
+    Woken { generation: u64, addr: SocketAddr, lease: LeaseId, start_ms: Option<u64> },
     /// The holder of the claim could not start it, and has left nothing running.
     Failed { generation: u64 },
+    /// The holder of the claim is still at it.
+    Extend { generation: u64 },
+    /// The holder of the claim could not start it, through no fault of the app: others may try at once.
+    GiveBack { generation: u64 },
     /// It stopped by itself.
     Gone { generation: u64 },
     /// An edge still uses it. Puts back a lease that a lost ledger forgot.
@@ -140,6 +55,12 @@ pub enum Act {
     Cool { idle_ms: u64, quarantine: bool },
     /// The cleaner has stopped it.
     Cooled { generation: u64 },
+    /// The cleaner wants to pause it.
+    Freeze { after_ms: u64, quarantine: bool },
+    /// The cleaner has paused it.
+    Frozen { generation: u64, addr: SocketAddr },
+    /// The cleaner has made the next one ahead, and the record was cold all the time.
+    Poise { generation: u64, poised: Poised },
     /// The cleaner found it running and answering, though nobody has the claim.
     Adopt { generation: u64, addr: SocketAddr },
     /// The cleaner found it not running, though it should be.
@@ -185,6 +106,8 @@ impl Record {
             phase: Phase::Cold,
             leases: BTreeMap::new(),
             used_ms: now_ms,
+            poised: None,
+            start_ms: 0,
             failures: 0,
             retired: false,
         }
@@ -194,7 +117,11 @@ impl Record {
     pub fn endpoint(&self) -> Option<Endpoint> {
         match self.phase {
             Phase::Warm { addr } => Some(Endpoint { addr, generation: self.generation }),
-            Phase::Cold | Phase::Waking { .. } | Phase::Cooling { .. } | Phase::Broken { .. } => None,
+            Phase::Cold
+            | Phase::Waking { .. }
+            | Phase::Frozen { .. }
+            | Phase::Cooling { .. }
+            | Phase::Broken { .. } => None,
         }
     }
 
@@ -206,7 +133,7 @@ impl Record {
     /// Whether nobody has the right to start or stop it at `now_ms`.
     pub fn unclaimed(&self, now_ms: u64) -> bool {
         match self.phase {
-            Phase::Cold | Phase::Broken { .. } => true,
+            Phase::Cold | Phase::Frozen { .. } | Phase::Broken { .. } => true,
             Phase::Waking { until_ms, .. } => until_ms <= now_ms,
             Phase::Warm { .. } | Phase::Cooling { .. } => false,
         }
@@ -223,8 +150,22 @@ impl Record {
                 self.retired = false;
                 Ok(Outcome::Entry(self.enter(id, lease, now_ms)))
             }
-            Act::Woken { generation, addr, lease } => self.woken(*generation, *addr, lease, now_ms),
+            Act::Woken { generation, addr, lease, start_ms } => {
+                self.woken(*generation, *addr, lease, *start_ms, now_ms)
+            }
             Act::Failed { generation } => self.failed(*generation, now_ms),
+            Act::Extend { generation } => {
+                let stands = matches!(self.phase, Phase::Waking { until_ms, .. } if until_ms > now_ms);
+                self.expect(*generation, stands)?;
+                if let Phase::Waking { until_ms, .. } = &mut self.phase {
+                    *until_ms = now_ms + CLAIM_MS;
+                }
+                Ok(Outcome::Done)
+            }
+            Act::GiveBack { generation } => {
+                self.expect(*generation, matches!(self.phase, Phase::Waking { .. }))?;
+                Ok(self.turn(Phase::Cold))
+            }
             Act::Gone { generation } => {
                 self.expect(*generation, matches!(self.phase, Phase::Warm { .. }))?;
                 Ok(self.turn(Phase::Cold))
@@ -244,6 +185,17 @@ impl Record {
             Act::Cooled { generation } => {
                 self.expect(*generation, matches!(self.phase, Phase::Cooling { .. }))?;
                 Ok(self.turn(Phase::Cold))
+            }
+            Act::Freeze { after_ms, quarantine } => Ok(self.freeze(*after_ms, *quarantine, now_ms)),
+            Act::Frozen { generation, addr } => {
+                self.expect(*generation, matches!(self.phase, Phase::Cooling { .. }) && !self.retired)?;
+                Ok(self.turn(Phase::Frozen { addr: *addr }))
+            }
+            Act::Poise { generation, poised } => {
+                self.expect(*generation, self.phase == Phase::Cold && !self.retired)?;
+                self.turn(Phase::Cold);
+                self.poised = Some(poised.clone());
+                Ok(Outcome::Done)
             }
             Act::Adopt { generation, addr } => {
                 self.expect(*generation, self.unclaimed(now_ms))?;
@@ -284,6 +236,7 @@ impl Record {
     fn turn(&mut self, phase: Phase) -> Outcome {
         self.generation += 1;
         self.phase = phase;
+        self.poised = None;
         Outcome::Done
     }
 
@@ -298,16 +251,23 @@ impl Record {
                 Entry::Warm(Endpoint { addr, generation: self.generation })
             }
             Phase::Waking { ref owner, until_ms } if until_ms > now_ms && owner == lease => {
-                Entry::Claimed(Claim { id: id.clone(), generation: self.generation })
+                Entry::Claimed(self.claim(id))
             }
             Phase::Waking { until_ms, .. } if until_ms > now_ms => Entry::Wait,
             Phase::Cooling { .. } => Entry::Wait,
             Phase::Broken { until_ms } if until_ms > now_ms => Entry::Broken { retry_ms: until_ms - now_ms },
-            Phase::Cold | Phase::Waking { .. } | Phase::Broken { .. } => {
+            Phase::Cold | Phase::Waking { .. } | Phase::Frozen { .. } | Phase::Broken { .. } => {
+                // What is free goes with the claim. What an earlier claim took does not: its holder may still open it.
+                let poised = self.poised.take().filter(|_| self.phase == Phase::Cold);
                 self.turn(Phase::Waking { owner: lease.clone(), until_ms: now_ms + CLAIM_MS });
-                Entry::Claimed(Claim { id: id.clone(), generation: self.generation })
+                self.poised = poised;
+                Entry::Claimed(self.claim(id))
             }
         }
+    }
+
+    fn claim(&self, id: &InstanceId) -> Claim {
+        Claim { id: id.clone(), generation: self.generation, poised: self.poised.clone() }
     }
 
     fn woken(
@@ -315,6 +275,7 @@ impl Record {
         generation: u64,
         addr: SocketAddr,
         lease: &LeaseId,
+        start_ms: Option<u64>,
         now_ms: u64,
     ) -> Result<Outcome, Stale> {
         let said_before = generation + 1 == self.generation && self.phase == (Phase::Warm { addr });
@@ -323,6 +284,7 @@ impl Record {
             self.turn(Phase::Warm { addr });
         }
         self.failures = 0;
+        self.start_ms = start_ms.unwrap_or(self.start_ms);
         self.used_ms = self.used_ms.max(now_ms);
         self.leases.insert(lease.clone(), now_ms + LEASE_MS);
         Ok(Outcome::Endpoint(self.endpoint()))
@@ -336,9 +298,21 @@ impl Record {
     }
 
     fn cool(&mut self, idle_ms: u64, quarantine: bool, now_ms: u64) -> Outcome {
-        if !matches!(self.phase, Phase::Warm { .. }) {
+        if !matches!(self.phase, Phase::Warm { .. } | Phase::Frozen { .. }) {
             return Outcome::NotYet(NotYet::NotWarm);
         }
+        self.grant(if self.retired { 0 } else { idle_ms }, quarantine, now_ms)
+    }
+
+    fn freeze(&mut self, after_ms: u64, quarantine: bool, now_ms: u64) -> Outcome {
+        if !matches!(self.phase, Phase::Warm { .. }) || self.retired {
+            return Outcome::NotYet(NotYet::NotWarm);
+        }
+        self.grant(after_ms, quarantine, now_ms)
+    }
+
+    /// Gives the right to stop or pause what nobody uses.
+    fn grant(&mut self, unused_ms: u64, quarantine: bool, now_ms: u64) -> Outcome {
         if quarantine {
             return Outcome::NotYet(NotYet::Quarantine);
         }
@@ -346,7 +320,7 @@ impl Record {
         if !self.leases.is_empty() {
             return Outcome::NotYet(NotYet::Leased);
         }
-        if !self.retired && now_ms.saturating_sub(self.used_ms) < idle_ms {
+        if now_ms.saturating_sub(self.used_ms) < unused_ms {
             return Outcome::NotYet(NotYet::Used);
         }
         self.turn(Phase::Cooling { until_ms: now_ms + COOLING_MS });

@@ -15,9 +15,13 @@ pub enum Refusal {
     StartFailed { app: AppName, retry_ms: u64 },
     /// The start takes longer than a request may wait.
     TooSlow { app: AppName },
+    /// The start takes a while; a browser shows a page until it is done.
+    Starting { app: AppName },
     /// As many requests as may wait do so already.
     Crowded { app: AppName },
-    /// The ledger is away: nothing new can be woken.
+    /// More apps start than the machine can bear.
+    Busy { app: AppName },
+    /// The ledger, or the cleaner, is away: nothing new can be woken.
     Lost,
     /// The instance did not take the request, several times.
     Unreachable { app: AppName },
@@ -37,7 +41,9 @@ impl Refusal {
             Self::TooSlow { .. } => 504,
             Self::Broken { .. }
             | Self::StartFailed { .. }
+            | Self::Starting { .. }
             | Self::Crowded { .. }
+            | Self::Busy { .. }
             | Self::Lost
             | Self::Leaving => 503,
         }
@@ -50,9 +56,27 @@ impl Refusal {
             Self::Broken { retry_ms, .. } | Self::StartFailed { retry_ms, .. } => {
                 Some(retry_ms.div_ceil(1_000).max(1))
             }
-            Self::TooSlow { .. } | Self::Unreachable { .. } => Some(5),
+            Self::TooSlow { .. } | Self::Unreachable { .. } | Self::Busy { .. } => Some(5),
             Self::Crowded { .. } | Self::Leaving => Some(1),
-            Self::Lost => Some(2),
+            Self::Starting { .. } | Self::Lost => Some(2),
+        }
+    }
+
+    /// Gives its name in lower case, as it is counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BadHost => "bad_host",
+            Self::NoSuchHost { .. } => "no_such_host",
+            Self::Broken { .. } => "broken",
+            Self::StartFailed { .. } => "start_failed",
+            Self::TooSlow { .. } => "too_slow",
+            Self::Starting { .. } => "starting",
+            Self::Crowded { .. } => "crowded",
+            Self::Busy { .. } => "busy",
+            Self::Lost => "lost",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Dropped { .. } => "dropped",
+            Self::Leaving => "leaving",
         }
     }
 
@@ -72,7 +96,11 @@ impl Refusal {
                 format!("{app} did not start. Its owner sees why with: func logs {app}")
             }
             Self::TooSlow { app } => format!("{app} is still starting. Please try again."),
+            Self::Starting { app } => format!("{app} is starting. This page loads again by itself."),
             Self::Crowded { app } => format!("Too many requests wait for {app} to start. Please try again."),
+            Self::Busy { app } => {
+                format!("{app} could not start yet: too many apps start at once. Please try again.")
+            }
             Self::Lost => "Sleeping apps cannot be woken at the moment. Please try again.".into(),
             Self::Unreachable { app } => format!("{app} does not accept connections. Please try again."),
             Self::Dropped { app } => {
@@ -95,7 +123,9 @@ mod tests {
         let refusals = [
             Refusal::Broken { app: app.clone(), retry_ms: 1 },
             Refusal::StartFailed { app: app.clone(), retry_ms: 1_001 },
-            Refusal::Crowded { app },
+            Refusal::Starting { app: app.clone() },
+            Refusal::Crowded { app: app.clone() },
+            Refusal::Busy { app },
             Refusal::Lost,
             Refusal::Leaving,
         ];

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{FREEZE_MS, RESUME_MS};
 use crate::name::excerpt;
 use crate::{AppName, HostName, ImageDigest, NameError, Revision};
 
@@ -140,8 +141,44 @@ pub struct Release {
     pub idle_ms: u64,
     /// A path that answers 2xx or 3xx when the app is ready; without one an accepted connection is enough.
     pub health: Option<String>,
+    /// When its process is paused.
+    #[serde(default)]
+    pub freeze: Freeze,
+    /// How many instances are kept warm: none or one.
+    #[serde(default)]
+    pub min: u32,
+    /// When it is woken ahead of time: cron, in UTC.
+    #[serde(default)]
+    pub warm_at: Vec<String>,
+    /// Whether browsers are shown a page while it starts.
+    #[serde(default)]
+    pub waiting_page: bool,
     /// Unix time.
     pub created_ms: u64,
+}
+
+/// When an instance that nobody uses is paused: its process stands still, and its memory is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// After [`FREEZE_MS`], if the app takes longer to start than to be resumed.
+    #[default]
+    Auto,
+    AfterMs(u64),
+    Off,
+}
+
+impl Freeze {
+    /// Gives after how long without use it is paused; `None`: not at all. `start_ms`: how long the app took to start, 0
+    /// if that is not known. What would be stopped first is not paused.
+    pub fn after_ms(self, start_ms: u64, idle_ms: u64) -> Option<u64> {
+        let after_ms = match self {
+            Self::Auto => (start_ms > RESUME_MS).then_some(FREEZE_MS)?,
+            Self::AfterMs(ms) => ms,
+            Self::Off => return None,
+        };
+        (after_ms < idle_ms).then_some(after_ms)
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +191,16 @@ mod tests {
         assert_eq!(id.release.app.as_str(), "a-v1");
         assert_eq!(id.release.number, ReleaseNumber(7));
         assert_eq!(id.to_string(), "a-v1-v7.1");
+    }
+
+    #[test]
+    fn only_what_starts_slower_than_it_resumes_is_frozen_by_itself() {
+        assert_eq!(Freeze::Auto.after_ms(RESUME_MS + 1, 60_000), Some(FREEZE_MS));
+        assert_eq!(Freeze::Auto.after_ms(RESUME_MS, 60_000), None);
+        assert_eq!(Freeze::Auto.after_ms(0, 60_000), None);
+        assert_eq!(Freeze::Auto.after_ms(1_000, FREEZE_MS), None, "it is stopped then");
+        assert_eq!(Freeze::AfterMs(7_000).after_ms(0, 60_000), Some(7_000));
+        assert_eq!(Freeze::Off.after_ms(1_000, 60_000), None);
     }
 
     #[test]

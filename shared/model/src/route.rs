@@ -1,16 +1,26 @@
 //! Routes: which release a host name leads to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, HostName, NameError, ReleaseId, ReleaseNumber};
+use crate::{AppName, HostName, NameError, Release, ReleaseId, ReleaseNumber};
 
 /// Where an app's requests go: its live release and the hosts it has besides `<app>.<domain>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     pub number: ReleaseNumber,
     pub hosts: Vec<HostName>,
+    /// Whether browsers are shown a page while it starts.
+    #[serde(default)]
+    pub waiting_page: bool,
+}
+
+impl Route {
+    /// Gives the route that leads to a release.
+    pub fn of(release: &Release) -> Self {
+        Self { number: release.id.number, hosts: release.hosts.clone(), waiting_page: release.waiting_page }
+    }
 }
 
 /// All routes, ready to be asked: exact hosts first, then `<app>.<domain>`.
@@ -18,6 +28,8 @@ pub struct Route {
 pub struct RouteTable {
     hosts: HashMap<HostName, ReleaseId>,
     apps: HashMap<AppName, ReleaseId>,
+    /// The apps whose browsers are shown a page while they start.
+    waiting_pages: HashSet<AppName>,
     domain: Option<HostName>,
 }
 
@@ -29,6 +41,9 @@ impl RouteTable {
             let release = ReleaseId { app: app.clone(), number: route.number };
             for host in &route.hosts {
                 table.hosts.entry(host.clone()).or_insert_with(|| release.clone());
+            }
+            if route.waiting_page {
+                table.waiting_pages.insert(app.clone());
             }
             table.apps.insert(app.clone(), release);
         }
@@ -42,6 +57,11 @@ impl RouteTable {
             let label = host.as_str().strip_suffix(domain.as_str())?.strip_suffix('.')?;
             self.apps.get(&label.parse::<AppName>().ok()?)
         })
+    }
+
+    /// Whether browsers are shown a page while `app` starts.
+    pub fn waiting_page(&self, app: &AppName) -> bool {
+        self.waiting_pages.contains(app)
     }
 
     /// Whether `release` is the live one of its app.
@@ -72,12 +92,16 @@ mod tests {
         RouteTable::new(
             host("localhost"),
             &BTreeMap::from([
-                (app("blog"), Route { number: ReleaseNumber(7), hosts: vec![host("example.org")] }),
+                (
+                    app("blog"),
+                    Route { number: ReleaseNumber(7), hosts: vec![host("example.org")], waiting_page: false },
+                ),
                 (
                     app("shop"),
                     Route {
                         number: ReleaseNumber(1),
                         hosts: vec![host("example.org"), host("blog.localhost")],
+                        waiting_page: true,
                     },
                 ),
             ]),
@@ -98,6 +122,14 @@ mod tests {
     #[test]
     fn an_exact_host_goes_before_the_name_under_the_domain() {
         assert_eq!(found("blog.localhost"), Some("shop-v1".into()));
+    }
+
+    #[test]
+    fn a_page_is_shown_only_for_the_app_that_wants_it() {
+        let shown = |app: &str| table().waiting_page(&app.parse().expect("an app"));
+        assert!(shown("shop"));
+        assert!(!shown("blog"));
+        assert!(!shown("nobody"));
     }
 
     #[test]

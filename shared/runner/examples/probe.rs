@@ -10,19 +10,24 @@
 //! | `exit` | prints `LINES` lines on its standard error, and ends with `STATUS` |
 //! | `eat` | uses memory until it is ended |
 //!
-//! Paths: `/` says hello, `/env` the environment, `/status` its /proc/self/status, `/limits` the limits of its cgroup,
+//! Paths: `/` says hello, `/env` the environment, `/status` its /proc/self/status, `/self` all that its process was
+//! given by who started it, `/limits` the limits of its cgroup,
 //! `/connect/<addr>` whether a TCP connection to an address can be made, `/print/<text>` prints a line,
 //! `/broken` prints a line that is not UTF-8 and one that is too long.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What this process was given when it began.
+static GIVEN: LazyLock<String> = LazyLock::new(given);
+
 fn main() {
+    LazyLock::force(&GIVEN);
     let mode = env::var("MODE").unwrap_or_default();
     match mode.as_str() {
         "exit" => exit_with_words(),
@@ -90,6 +95,7 @@ fn body(path: &str) -> String {
     match path {
         "/env" => env::vars().map(|(name, value)| format!("{name}={value}\n")).collect(),
         "/status" => fs::read_to_string("/proc/self/status").unwrap_or_default(),
+        "/self" => GIVEN.clone(),
         "/mounts" => fs::read_to_string("/proc/self/mounts").unwrap_or_default(),
         "/limits" => limits(),
         "/broken" => {
@@ -101,6 +107,56 @@ fn body(path: &str) -> String {
         }
         _ => "hello".to_owned(),
     }
+}
+
+/// What a process has from who started it: a line each, without what differs from start to start.
+fn given() -> String {
+    const STATUS: [&str; 21] = [
+        "Name",
+        "Umask",
+        "Tgid",
+        "PPid",
+        "Uid",
+        "Gid",
+        "Groups",
+        "NSpid",
+        "Threads",
+        "SigBlk",
+        "SigIgn",
+        "SigCgt",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "Seccomp_filters",
+        "Cpus_allowed",
+    ];
+    let text = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    let link = |path: &str| fs::read_link(path).map(|to| to.display().to_string()).unwrap_or_default();
+    let mut lines: Vec<String> = ["cmdline", "environ", "comm", "oom_score_adj", "limits", "personality"]
+        .iter()
+        .map(|name| format!("{name}: {:?}", text(&format!("/proc/1/{name}"))))
+        .collect();
+    lines.extend(
+        ["exe", "cwd", "root"].iter().map(|name| format!("{name}: {}", link(&format!("/proc/1/{name}")))),
+    );
+    let status = text("/proc/1/status");
+    let told = |line: &&str| line.split_once(':').is_some_and(|(name, _)| STATUS.contains(&name));
+    lines.extend(status.lines().filter(told).map(str::to_owned));
+    let fds = fs::read_dir("/proc/1/fd").into_iter().flatten().flatten();
+    let mut fds: Vec<String> = fds
+        .map(|fd| {
+            let to = link(&fd.path().display().to_string());
+            // A pipe's and a socket's number is its own.
+            format!("fd {}: {}", fd.file_name().display(), to.split(':').next().unwrap_or_default())
+        })
+        .collect();
+    fds.sort();
+    lines.extend(fds);
+    lines.join("\n")
 }
 
 fn connect(addr: &str) -> String {

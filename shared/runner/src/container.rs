@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerSummary,
@@ -9,10 +10,11 @@ use bollard::models::{
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::InspectContainerOptions;
-use func_model::{InstanceId, Release, Resources, SeenContainer, SeenState};
+use func_model::{GateName, InstanceId, Release, Resources, SeenContainer, SeenState};
 
 use crate::call::{ASK, call, present};
-use crate::docker::{APP, INSTALLATION, INSTANCE, PORT, RELEASE};
+use crate::docker::{APP, GATE, INSTALLATION, INSTANCE, MADE, PORT, RELEASE};
+use crate::gate::{self, GateState};
 use crate::{Docker, RunnerError};
 
 /// The engine's own log of an instance: one file of this size is kept.
@@ -23,13 +25,36 @@ const ENGINE_LOG_BYTES: &str = "4m";
 pub(crate) struct Container {
     pub id: String,
     pub instance: InstanceId,
-    pub running: bool,
+    pub life: Life,
+    /// The gate of one that was made ahead, opened or not.
+    pub gate: Option<GateName>,
+    /// What one that was made ahead was asked to be.
+    pub made: Option<String>,
     /// On our network, with the port of its release; there is none while it does not run.
     pub addr: Option<SocketAddr>,
     pub exit_status: i64,
     pub out_of_memory: bool,
     pub started: String,
     pub finished: String,
+}
+
+/// What becomes of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It was made ahead, and its process waits at a gate that nobody has opened.
+    Poised(GateName),
+    /// It runs. So does one whose gate's folder is gone: nobody can know more of it.
+    Running,
+    Paused,
+    /// It was never started, or has ended.
+    Over,
+}
+
+impl Container {
+    /// Whether it has a process.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.life != Life::Over
+    }
 }
 
 impl Docker {
@@ -43,12 +68,20 @@ impl Docker {
     fn read(&self, found: ContainerInspectResponse) -> Option<Container> {
         let labels = found.config.and_then(|c| c.labels).unwrap_or_default();
         let instance = self.instance(&labels, found.name.as_deref()?)?;
-        let ContainerState { running, oom_killed, exit_code, started_at, finished_at, .. } =
+        let ContainerState { running, paused, oom_killed, exit_code, started_at, finished_at, .. } =
             found.state.unwrap_or_default();
+        let gate = gate_of(&labels);
+        let life = match (running.unwrap_or(false), paused.unwrap_or(false)) {
+            (false, _) => Life::Over,
+            (true, true) => Life::Paused,
+            (true, false) => self.shut(gate).map_or(Life::Running, |(gate, _)| Life::Poised(gate)),
+        };
         Some(Container {
             id: found.id.unwrap_or_default(),
             instance,
-            running: running.unwrap_or(false),
+            life,
+            gate,
+            made: labels.get(MADE).cloned(),
             addr: found.network_settings.and_then(|n| n.networks).and_then(|n| self.addr(&n, &labels)),
             exit_status: exit_code.unwrap_or_default(),
             out_of_memory: oom_killed.unwrap_or(false),
@@ -57,16 +90,32 @@ impl Docker {
         })
     }
 
+    /// Gives a gate at which a process waits, and its age. One that is spent is older than any that is of use.
+    fn shut(&self, gate: Option<GateName>) -> Option<(GateName, Duration)> {
+        match gate::state(&self.gates(), gate?) {
+            GateState::Shut { age } => Some((gate?, age)),
+            GateState::Spent => Some((gate?, Duration::MAX)),
+            GateState::Opened | GateState::Gone => None,
+        }
+    }
+
+    /// Whether a container was made ahead, and nobody has opened its gate.
+    pub(crate) fn is_unopened(&self, container: &Container) -> bool {
+        let state = container.gate.map(|gate| gate::state(&self.gates(), gate));
+        matches!(state, Some(GateState::Shut { .. }))
+    }
+
     /// Reads one line of the engine's list; `None` if it is not this installation's.
-    pub(crate) fn seen_container(&self, listed: ContainerSummary) -> Option<SeenContainer> {
+    pub(crate) async fn seen_container(&self, listed: ContainerSummary) -> Option<SeenContainer> {
         let labels = listed.labels.unwrap_or_default();
         let instance = self.instance(&labels, listed.names.iter().flatten().next()?)?;
         let addr = listed.network_settings.and_then(|n| n.networks).and_then(|n| self.addr(&n, &labels));
-        Some(SeenContainer {
-            container: listed.id?,
-            instance: Some(instance),
-            state: seen_state(listed.state, addr),
-        })
+        let mut state = seen_state(listed.state, addr);
+        if let (SeenState::Running { .. }, Some((gate, age))) = (state, self.shut(gate_of(&labels))) {
+            let fresh = self.is_fresh(&instance, labels.get(MADE), age).await;
+            state = SeenState::Poised { gate, fresh };
+        }
+        Some(SeenContainer { container: listed.id?, instance: Some(instance), state })
     }
 
     /// Gives the instance whose container this is; `None` if it is not this installation's. A container inherits the
@@ -122,6 +171,9 @@ impl Docker {
         labels.insert(RELEASE.to_owned(), id.release.to_string());
         labels.insert(INSTANCE.to_owned(), id.to_string());
         labels.insert(PORT.to_owned(), release.port.to_string());
+        // An image may have labels of these names: they are not inherited.
+        labels.insert(GATE.to_owned(), String::new());
+        labels.insert(MADE.to_owned(), String::new());
         labels
     }
 
@@ -183,13 +235,17 @@ fn clean_path(path: &str) -> String {
     format!("/{}", names.join("/"))
 }
 
+/// Gives the gate of a container that was made ahead.
+fn gate_of(labels: &HashMap<String, String>) -> Option<GateName> {
+    labels.get(GATE)?.parse().ok()
+}
+
 fn seen_state(state: Option<ContainerSummaryStateEnum>, addr: Option<SocketAddr>) -> SeenState {
     use ContainerSummaryStateEnum as Listed;
     match (state, addr) {
         (Some(Listed::CREATED), _) => SeenState::Created,
-        (Some(Listed::RUNNING | Listed::PAUSED | Listed::STOPPING), Some(addr)) => {
-            SeenState::Running { addr }
-        }
+        (Some(Listed::RUNNING | Listed::STOPPING), Some(addr)) => SeenState::Running { addr },
+        (Some(Listed::PAUSED), Some(addr)) => SeenState::Paused { addr },
         (Some(Listed::RUNNING | Listed::PAUSED | Listed::STOPPING), None) => SeenState::Unreachable,
         (Some(Listed::EMPTY | Listed::RESTARTING | Listed::EXITED | Listed::REMOVING | Listed::DEAD), _)
         | (None, _) => SeenState::Exited,
@@ -212,9 +268,9 @@ mod tests {
     fn each_state_of_the_engine_has_one_meaning() {
         use ContainerSummaryStateEnum as Listed;
         let addr: SocketAddr = "172.18.0.2:8080".parse().expect("an address");
-        for running in [Listed::RUNNING, Listed::PAUSED] {
-            assert_eq!(seen_state(Some(running), Some(addr)), SeenState::Running { addr });
-        }
+        assert_eq!(seen_state(Some(Listed::RUNNING), Some(addr)), SeenState::Running { addr });
+        assert_eq!(seen_state(Some(Listed::PAUSED), Some(addr)), SeenState::Paused { addr });
+        assert_eq!(seen_state(Some(Listed::PAUSED), None), SeenState::Unreachable);
         for over in [Listed::EXITED, Listed::DEAD, Listed::REMOVING, Listed::RESTARTING] {
             assert_eq!(seen_state(Some(over), Some(addr)), SeenState::Exited);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::ClientVersion;
@@ -12,6 +13,8 @@ use tracing::info;
 
 use crate::RunnerError;
 use crate::call::{ASK, call};
+use crate::image::Images;
+use crate::remove::Burials;
 
 /// Where the engine listens unless it is said otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -25,6 +28,10 @@ pub(crate) const APP: &str = "func.app";
 pub(crate) const RELEASE: &str = "func.release";
 pub(crate) const INSTANCE: &str = "func.instance";
 pub(crate) const PORT: &str = "func.port";
+/// The gate of a container that was made ahead; empty for others.
+pub(crate) const GATE: &str = "func.gate";
+/// The digest of what a container that was made ahead was asked to be; empty for others.
+pub(crate) const MADE: &str = "func.made";
 
 /// What the runner needs to know.
 #[derive(Debug, Clone)]
@@ -39,7 +46,7 @@ pub struct Config {
     pub labels: Vec<(String, String)>,
 }
 
-/// One Docker Engine through its API: starts, makes, stops and looks. A clone is the same one.
+/// One Docker Engine through its API: starts, makes, holds, stops and looks. A clone is the same one.
 #[derive(Clone)]
 pub struct Docker {
     inner: Arc<Inner>,
@@ -48,6 +55,8 @@ pub struct Docker {
 struct Inner {
     config: Config,
     engine: OnceCell<bollard::Docker>,
+    images: Images,
+    burials: Burials,
 }
 
 impl fmt::Debug for Docker {
@@ -59,7 +68,14 @@ impl fmt::Debug for Docker {
 impl Docker {
     /// Makes a runner. Nothing is connected yet: every call connects, so that an engine may come later, or again.
     pub fn new(config: Config) -> Self {
-        Self { inner: Arc::new(Inner { config, engine: OnceCell::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                engine: OnceCell::new(),
+                images: Images::default(),
+                burials: Burials::default(),
+            }),
+        }
     }
 
     /// Asks the engine whether it is there, and makes this installation's network if it is missing. Repeatable.
@@ -89,6 +105,26 @@ impl Docker {
 
     pub(crate) fn installation(&self) -> &str {
         &self.inner.config.installation
+    }
+
+    /// Gives the folder of the gates.
+    pub(crate) fn gates(&self) -> PathBuf {
+        self.config().data.gates()
+    }
+
+    /// Gives the folder of what belongs to the processes of this installation, the gates' program among it.
+    pub(crate) fn run_folder(&self) -> PathBuf {
+        self.config().data.root().join("run")
+    }
+
+    /// Gives what is remembered of images.
+    pub(crate) fn images(&self) -> &Images {
+        &self.inner.images
+    }
+
+    /// Gives the turns of containers that are being removed.
+    pub(crate) fn burials(&self) -> &Burials {
+        &self.inner.burials
     }
 
     /// Gives the connection; the first call agrees with the engine on a version.

@@ -1,5 +1,8 @@
 //! Images: loaded, looked at, tagged.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bollard::body_try_stream;
 use bollard::errors::Error;
 use bollard::models::ImageInspect;
@@ -10,6 +13,36 @@ use futures_util::StreamExt;
 use crate::call::{ASK, LOAD, call, present};
 use crate::context::Watched;
 use crate::{ByteStream, Docker, ImageFacts, RunnerError};
+
+/// How many images are remembered; beyond, all are forgotten.
+const KNOWN_MAX: usize = 1_000;
+
+/// What of an image its containers depend on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// The paths of its `VOLUME`s.
+    pub volumes: Vec<String>,
+    /// Its entry point and its command, one after the other; empty if it has neither.
+    pub command: Vec<String>,
+}
+
+/// The shapes of the images that were looked at.
+#[derive(Default)]
+pub(crate) struct Images(Mutex<HashMap<ImageDigest, Arc<Shape>>>);
+
+impl Images {
+    fn get(&self, digest: &ImageDigest) -> Option<Arc<Shape>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    fn keep(&self, digest: &ImageDigest, shape: Shape) -> Arc<Shape> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.entry(digest.clone()).or_insert_with(|| Arc::new(shape)).clone()
+    }
+}
 
 impl Docker {
     pub(crate) async fn load_archive(&self, archive: ByteStream) -> Result<(), RunnerError> {
@@ -39,14 +72,15 @@ impl Docker {
         Ok(found.map(|image| facts(digest.clone(), image)))
     }
 
-    /// Gives the paths of an image's `VOLUME`s; `None` if there is no such image.
-    pub(crate) async fn image_volumes(
-        &self,
-        digest: &ImageDigest,
-    ) -> Result<Option<Vec<String>>, RunnerError> {
+    /// Gives what of an image its containers depend on; `None` if there is no such image. What was seen once is
+    /// remembered: a digest stands for one content.
+    pub(crate) async fn shape(&self, digest: &ImageDigest) -> Result<Option<Arc<Shape>>, RunnerError> {
+        if let Some(known) = self.images().get(digest) {
+            return Ok(Some(known));
+        }
         let asked = self.engine().await?.inspect_image(digest.as_str());
         let found = present(call("look at an image", ASK, asked).await)?;
-        Ok(found.map(|image| image.config.and_then(|c| c.volumes).unwrap_or_default()))
+        Ok(found.map(|image| self.images().keep(digest, shape(image))))
     }
 
     pub(crate) async fn tag_image(
@@ -59,6 +93,18 @@ impl Docker {
         let tagged = self.engine().await?.tag_image(digest.as_str(), Some(options));
         Ok(call("tag an image", ASK, tagged).await?)
     }
+}
+
+fn shape(image: ImageInspect) -> Shape {
+    let config = image.config.unwrap_or_default();
+    let command =
+        [config.entrypoint, config.cmd].into_iter().flatten().filter(|words| !is_unset(words)).flatten();
+    Shape { volumes: config.volumes.unwrap_or_default(), command: command.collect() }
+}
+
+/// One empty word is how a Dockerfile takes back what its base image has; the engine takes it for none.
+fn is_unset(words: &[String]) -> bool {
+    matches!(words, [word] if word.is_empty())
 }
 
 fn facts(digest: ImageDigest, image: ImageInspect) -> ImageFacts {
@@ -82,7 +128,23 @@ fn tcp_port(exposed: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use bollard::models::ImageConfig;
+
     use super::*;
+
+    #[test]
+    fn the_command_is_the_entry_point_with_its_arguments() {
+        let words = |words: &[&str]| Some(words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        let command = |entrypoint, cmd| {
+            let config = ImageConfig { entrypoint, cmd, ..Default::default() };
+            shape(ImageInspect { config: Some(config), ..Default::default() }).command.join(" ")
+        };
+        assert_eq!(command(words(&["/app", "-v"]), words(&["serve"])), "/app -v serve");
+        assert_eq!(command(None, words(&["/bin/sh", "-c", "serve"])), "/bin/sh -c serve");
+        assert_eq!(command(words(&[""]), words(&["serve"])), "serve");
+        assert_eq!(command(None, words(&[""])), "");
+        assert_eq!(command(None, None), "");
+    }
 
     #[test]
     fn only_tcp_ports_are_ports() {

@@ -1,7 +1,8 @@
 //! What runs instances: one Docker Engine, through its API.
 //!
 //! A service is handed the one trait that its work needs: the edge `Start`, the builder `Make` (and `Start`, for the
-//! smoke test of a deploy), the cleaner `Stop` and `Look`. `Docker` is all four.
+//! smoke test of a deploy), the cleaner `Start`, `Hold`, `Stop` and `Look`. `Docker` is all five; `Remote` is the
+//! cleaner's `Start` for those who have no Docker.
 
 mod build;
 mod buildkit_lines;
@@ -9,20 +10,31 @@ mod call;
 mod container;
 mod context;
 mod docker;
+mod failure;
+mod gate;
+mod gate_program;
+mod hold;
 mod image;
 mod lines;
 mod look;
 mod network;
 mod output;
+mod poise;
 mod power;
 mod prune;
 mod readiness;
+mod remote;
 mod remove;
 mod start;
+mod start_failure;
 mod stop;
 
 pub use docker::{Config, DEFAULT_SOCKET, Docker};
+pub use gate::{GateError, open_gate};
 pub use power::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, ImageFacts, LineStream, Look, Make, RunnerError, Start,
-    StartError, State, Stop,
+    BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make,
+    RunnerError, Start, StartError, StartTimes, Started, State, Stop,
 };
+pub use readiness::{NotReady, until_ready};
+pub use remote::{LookCall, Remote, START_SOCKET, StartAnswer, StartCall};
+pub use start_failure::{RunnerFailure, StartFailure};

@@ -12,6 +12,7 @@ use func_model::{InstanceId, Release, ReleaseId, Seen, SeenImage};
 use futures_util::{Stream, StreamExt, stream};
 
 use crate::call::{ASK, call};
+use crate::container::Life;
 use crate::readiness::ready_once;
 use crate::{Docker, LineStream, Look, RunnerError};
 
@@ -24,8 +25,12 @@ impl Look for Docker {
         let tags = HashMap::from([("reference".to_owned(), vec![format!("{}/*", self.installation())])]);
         let tagged = ListImagesOptions { filters: Some(tags), ..Default::default() };
         let images = call("list the images", ASK, engine.list_images(Some(tagged))).await?;
+        let mut ours = Vec::with_capacity(containers.len());
+        for listed in containers {
+            ours.extend(self.seen_container(listed).await);
+        }
         Ok(Seen {
-            containers: containers.into_iter().filter_map(|c| self.seen_container(c)).collect(),
+            containers: ours,
             images: images
                 .into_iter()
                 .flat_map(|i| i.repo_tags)
@@ -35,13 +40,14 @@ impl Look for Docker {
     }
 
     async fn ready(&self, release: &Release, addr: SocketAddr) -> bool {
-        ready_once(release, addr).await.is_ok()
+        ready_once(release.health.as_deref(), addr).await.is_ok()
     }
 
     async fn logs(&self, id: &InstanceId, lines: usize, follow: bool) -> Result<LineStream, RunnerError> {
-        match self.container(&self.name(id)).await? {
-            Some(found) if found.running => self.lines(&found.id, lines, follow).await,
-            Some(_) | None => Ok(Box::pin(stream::empty())),
+        let Some(found) = self.container(&self.name(id)).await? else { return Ok(Box::pin(stream::empty())) };
+        match found.life {
+            Life::Running | Life::Paused => self.lines(&found.id, lines, follow).await,
+            Life::Poised(_) | Life::Over => Ok(Box::pin(stream::empty())),
         }
     }
 

@@ -45,19 +45,19 @@ impl Output {
 }
 
 impl Docker {
-    /// Gives the last lines of a container as they are now.
-    async fn last_lines(&self, container: &str) -> Result<Vec<String>, RunnerError> {
+    /// Gives the last `lines` lines of a container as they are now.
+    pub(crate) async fn last_lines(&self, container: &str, lines: usize) -> Result<Vec<String>, RunnerError> {
         let mut output = Output::default();
         let mut last = VecDeque::new();
         let mut bytes = 0;
         let mut keep = |line: String| {
             bytes += line.len() + 1;
             last.push_back(line);
-            while bytes > KEPT_BYTES || last.len() > KEPT_LINES {
+            while bytes > KEPT_BYTES || last.len() > lines {
                 bytes -= last.pop_front().map_or(0, |l: String| l.len() + 1);
             }
         };
-        let mut logs = Box::pin(self.engine().await?.logs(container, Some(options(KEPT_LINES, false))));
+        let mut logs = Box::pin(self.engine().await?.logs(container, Some(options(lines, false))));
         let read = async {
             while let Some(piece) = logs.next().await {
                 output.push(piece?).into_iter().for_each(&mut keep);
@@ -80,32 +80,35 @@ impl Docker {
         Ok(Box::pin(split(logs)))
     }
 
-    /// Appends the end of a container's output to the log of its app, and gives it. What cannot be read or written is
-    /// told in our own log: it does not keep a container from being removed.
-    pub(crate) async fn keep_output(&self, container: &Container) -> Vec<String> {
-        let lines = match self.last_lines(&container.id).await {
+    /// Appends the end of a container's output to the log of its app; nothing if it never was the app. What cannot be read or written is told in our own
+    /// log: it does not keep a container from being removed.
+    pub(crate) async fn keep_output(&self, container: &Container) {
+        let lines = match self.last_lines(&container.id, KEPT_LINES).await {
             Ok(lines) => lines,
             Err(error) => {
                 warn!(container = container.id, %error, "the output of a container is lost");
-                return Vec::new();
+                return;
             }
         };
+        if lines.is_empty() && self.is_unopened(container) {
+            return;
+        }
         let id = container.instance.clone();
         let dir = self.config().data.logs(&id.release.app);
-        let (header, kept) = (header(container), lines.clone());
-        let write = move || -> Result<(), func_store::StoreError> {
+        let header = header(container);
+        let write = move || -> Result<usize, func_store::StoreError> {
             let mut log = LogFile::open(&dir, LOG)?;
             log.line(&header)?;
-            kept.iter().try_for_each(|line| log.line(line))
+            lines.iter().try_for_each(|line| log.line(line))?;
+            Ok(lines.len())
         };
         match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => debug!(app.name = %id.release.app, lines = lines.len(), "kept the output of {id}"),
+            Ok(Ok(lines)) => debug!(app.name = %id.release.app, lines, "kept the output of {id}"),
             Ok(Err(error)) => {
                 warn!(app.name = %id.release.app, %error, "the output of {id} could not be kept");
             }
             Err(error) => warn!(app.name = %id.release.app, %error, "the output of {id} could not be kept"),
         }
-        lines
     }
 }
 

@@ -1,4 +1,4 @@
-//! The four powers over what runs, each a trait of its own.
+//! The five powers over what runs, each a trait of its own.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use func_model::{ImageDigest, InstanceId, Release, ReleaseId, Seen};
+use func_model::{Claim, ImageDigest, InstanceId, Poised, Release, ReleaseId, Seen};
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -31,6 +32,9 @@ pub enum RunnerError {
     NoManifest { release: ReleaseId },
     #[error("read the manifest")]
     Store(#[from] func_store::StoreError),
+    /// It starts instances for those who have no engine of their own.
+    #[error("the cleaner cannot be asked")]
+    Cleaner(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Why an instance did not start. Whatever had been started is gone again.
@@ -39,16 +43,45 @@ pub enum StartError {
     /// `status` is the exit status; 137 with `memory_bytes` when the kernel ended it for its memory.
     #[error("{id} stopped at once with exit status {status}{}", memory_text(*.memory_bytes))]
     Exited { id: InstanceId, status: i64, memory_bytes: Option<u64>, tail: Vec<String> },
-    #[error("{release} did not answer on port {port} within {} s", .within.as_secs(), release = .id.release)]
+    #[error("{release} did not answer on port {port} within {} s", seconds(*.within), release = .id.release)]
     Silent { id: InstanceId, port: u16, within: Duration, tail: Vec<String> },
-    #[error("{release} answered {path} with {said} for {} s", .within.as_secs(), release = .id.release)]
+    #[error("{release} answered {path} with {said} for {} s", seconds(*.within), release = .id.release)]
     Unhealthy { id: InstanceId, path: String, said: String, within: Duration, tail: Vec<String> },
     #[error("the image of {release} is gone", release = .id.release)]
     NoImage { id: InstanceId },
     #[error("the command of {release} cannot be run: {said}", release = .id.release)]
     NoCommand { id: InstanceId, said: String },
+    #[error("the claim on {id} is over")]
+    Stale { id: InstanceId },
+    /// More starts are asked for than the machine can bear within the caller's time.
+    #[error("{id} found no free place to start within {} s", seconds(*.within))]
+    Busy { id: InstanceId, within: Duration },
     #[error(transparent)]
     Runner(#[from] RunnerError),
+}
+
+impl StartError {
+    /// Says whether the app itself, or what was pushed, is why it did not start: `true` for what it did (exit, stay
+    /// silent, answer its health path badly) and for an image or a command that is not there.
+    ///
+    /// Such a start fails again until something is pushed: the claim has `failed`, and the next start waits longer.
+    /// What is not the app's fault says nothing about it: the claim was over, the machine was full, the engine or the
+    /// cleaner was away. Such a claim is given back, and may be made anew at once.
+    pub fn is_apps_fault(&self) -> bool {
+        match self {
+            Self::Exited { .. }
+            | Self::Silent { .. }
+            | Self::Unhealthy { .. }
+            | Self::NoImage { .. }
+            | Self::NoCommand { .. } => true,
+            Self::Stale { .. } | Self::Busy { .. } | Self::Runner(_) => false,
+        }
+    }
+}
+
+/// Whole seconds, rounded up: a little of the caller's time goes on the way.
+fn seconds(within: Duration) -> u64 {
+    within.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }
 
 fn memory_text(memory_bytes: Option<u64>) -> String {
@@ -57,26 +90,73 @@ fn memory_text(memory_bytes: Option<u64>) -> String {
         .unwrap_or_default()
 }
 
+/// An instance that is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub addr: SocketAddr,
+    pub how: How,
+    pub took: StartTimes,
+}
+
+impl Started {
+    /// Gives how long the app itself took to be ready, in ms, if its process was started anew. At least 1: the ledger's
+    /// 0 means that it is not known.
+    pub fn start_ms(&self) -> Option<u64> {
+        match self.how {
+            How::Opened | How::Made => Some(self.took.ready_us.div_ceil(1_000).max(1)),
+            How::Found | How::Resumed => None,
+        }
+    }
+}
+
+/// What it took to make an instance ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// It ran, or was being started, already.
+    Found,
+    /// It was paused.
+    Resumed,
+    /// It was made ahead: its gate was opened.
+    Opened,
+    /// Its container was made and started.
+    Made,
+}
+
+/// Where the time of a start went, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartTimes {
+    /// Waiting for its turn, and for a free place.
+    pub queue_us: u64,
+    /// Making the container.
+    pub create_us: u64,
+    /// Starting it, opening its gate, or resuming it.
+    pub start_us: u64,
+    /// The app's own time until it was ready.
+    pub ready_us: u64,
+}
+
 /// What the engine says of one instance now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
-    Running {
-        addr: SocketAddr,
-    },
-    /// It has exited, or there is none.
+    /// Its process has been started and has not ended: it may not be ready yet, or be paused.
+    Running { addr: SocketAddr },
+    /// It has exited, there is none, or it is only made ahead and waits at its gate.
     Stopped,
 }
 
 /// The power to start.
 #[async_trait]
 pub trait Start: Send + Sync {
-    /// Starts an instance of a release that has a manifest, and gives its address when it is ready: when it accepts a
-    /// connection, or answers its health path with 2xx or 3xx. Repeatable: one that runs already is only waited for.
-    /// Only the holder of the claim may call it. Dropping the future may leave the instance running.
+    /// Makes a claimed instance of a release that has a manifest ready, and gives its address: ready is what accepts a
+    /// connection, or answers its health path with 2xx or 3xx. Repeatable: one that runs already is only waited for,
+    /// one that was made ahead is let go, one that is paused is resumed. Dropping the future may leave it running.
     ///
     /// # Errors
-    /// [`StartError`]; nothing of this instance runs then. Its last output is in the error and in its log.
-    async fn start(&self, id: &InstanceId, within: Duration) -> Result<SocketAddr, StartError>;
+    /// [`StartError`]; nothing of this instance runs then, or soon, but what ran before and did not get ready. Its last
+    /// output is in the error and in its log.
+    async fn start(&self, claim: &Claim, within: Duration) -> Result<Started, StartError>;
 
     /// Says whether the instance runs. Changes nothing.
     ///
@@ -185,6 +265,42 @@ pub trait Stop: Send + Sync {
     async fn prune(&self, cache_bytes_max: u64) -> Result<u64, RunnerError>;
 }
 
+/// The power to hold an instance still: before its first instruction, or between two.
+#[async_trait]
+pub trait Hold: Send + Sync {
+    /// Makes an instance ahead: its container runs, and its process waits at a gate. Repeatable: one that is there and
+    /// still what would be made now is given again; an older one is replaced.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing of this instance runs then.
+    async fn poise(&self, id: &InstanceId) -> Result<Poised, StartError>;
+
+    /// Pauses a running instance, and gives where it will answer; `None` if it does not run. Repeatable.
+    ///
+    /// # Errors
+    /// [`RunnerError`]; it may be paused or not.
+    async fn pause(&self, id: &InstanceId) -> Result<Option<SocketAddr>, RunnerError>;
+
+    /// Lets a paused instance go on. Repeatable; absent is done.
+    ///
+    /// # Errors
+    /// [`RunnerError`]; it may be paused or not.
+    async fn resume(&self, id: &InstanceId) -> Result<(), RunnerError>;
+
+    /// Gives what memory an instance uses, in bytes; 0 if it does not run.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    async fn memory_bytes(&self, id: &InstanceId) -> Result<u64, RunnerError>;
+
+    /// Removes what is left of gates whose containers are gone, and the gates' programs of other versions that no
+    /// container has. Repeatable.
+    ///
+    /// # Errors
+    /// [`RunnerError`].
+    async fn tidy(&self) -> Result<(), RunnerError>;
+}
+
 /// The power to look.
 #[async_trait]
 pub trait Look: Send + Sync {
@@ -209,4 +325,41 @@ pub trait Look: Send + Sync {
     /// # Errors
     /// [`RunnerError`].
     async fn exits(&self) -> Result<Pin<Box<dyn Stream<Item = InstanceId> + Send>>, RunnerError>;
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_time_of_which_a_little_went_on_the_way_is_told_whole() {
+        let id: func_model::InstanceId = "blog-v1.1".parse().expect("an instance");
+        let within = std::time::Duration::from_millis(29_990);
+        let error = super::StartError::Silent { id, port: 80, within, tail: Vec::new() };
+        assert_eq!(error.to_string(), "blog-v1 did not answer on port 80 within 30 s");
+    }
+
+    use super::*;
+
+    #[test]
+    fn an_app_that_is_ready_at_once_has_a_time_that_is_known() {
+        let addr = "172.18.0.2:8080".parse().expect("an address");
+        let started =
+            |how, ready_us| Started { addr, how, took: StartTimes { ready_us, ..Default::default() } };
+        assert_eq!(started(How::Opened, 0).start_ms(), Some(1));
+        assert_eq!(started(How::Made, 1_001).start_ms(), Some(2));
+        assert_eq!(started(How::Resumed, 1_001).start_ms(), None);
+    }
+
+    #[test]
+    fn what_the_app_did_is_its_fault_and_what_the_machine_did_is_not() {
+        let id: InstanceId = "blog-v7.1".parse().expect("an instance");
+        let within = Duration::from_secs(1);
+        let exited = StartError::Exited { id: id.clone(), status: 1, memory_bytes: None, tail: Vec::new() };
+        for fault in [exited, StartError::NoImage { id: id.clone() }] {
+            assert!(fault.is_apps_fault(), "{fault}");
+        }
+        let slow = RunnerError::Slow { verb: "start a container", within };
+        for other in [StartError::Stale { id: id.clone() }, StartError::Busy { id, within }, slow.into()] {
+            assert!(!other.is_apps_fault(), "{other}");
+        }
+    }
 }

@@ -1,13 +1,18 @@
 //! The end of a container: killed if it runs, its output kept, removed by its id.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions};
+use func_model::GateName;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::call::{CallError, WORK, call};
-use crate::container::Container;
+use crate::container::{Container, Life};
+use crate::gate;
 use crate::{Docker, RunnerError};
 
 /// How long a removal that somebody else began may take, and how often to look.
@@ -21,27 +26,59 @@ pub(crate) enum IfRunning {
     Leave,
 }
 
+/// Who removes a container keeps its output first: one at a time, so that it is kept once.
+#[derive(Default)]
+pub(crate) struct Burials(Mutex<HashMap<String, Weak<Turn>>>);
+
+type Turn = tokio::sync::Mutex<()>;
+
+impl Burials {
+    async fn turn(&self, container: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            turns.get(container).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::new(Turn::default());
+                turns.insert(container.to_owned(), Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+}
+
 impl Docker {
-    /// Ends a container, keeps its output and removes it. Gives the output's last lines. Repeatable.
-    pub(crate) async fn bury(
-        &self,
-        container: &Container,
-        running: IfRunning,
-    ) -> Result<Vec<String>, RunnerError> {
-        if container.running && running == IfRunning::Kill {
+    /// Ends a container, keeps its output and removes it, its gate as well. Repeatable.
+    pub(crate) async fn bury(&self, container: &Container, running: IfRunning) -> Result<(), RunnerError> {
+        let _turn = self.burials().turn(&container.id).await;
+        if let (Life::Poised(_), IfRunning::Kill) = (container.life, running) {
+            // It has printed nothing.
+            return self.remove(container, running).await;
+        }
+        if container.is_alive() && running == IfRunning::Kill {
             self.kill(&container.id).await?;
         }
-        let ended = self.container(&container.id).await?;
-        let Some(ended) = ended else { return Ok(Vec::new()) };
-        if ended.running && running == IfRunning::Leave {
-            return Ok(Vec::new());
+        let Some(ended) = self.container(&container.id).await? else { return Ok(()) };
+        if ended.is_alive() && running == IfRunning::Leave {
+            return Ok(());
         }
-        let lines = self.keep_output(&ended).await;
-        self.remove(&ended.id, running).await?;
-        Ok(lines)
+        self.keep_output(&ended).await;
+        self.remove(&ended, running).await
     }
 
-    async fn kill(&self, container: &str) -> Result<(), RunnerError> {
+    /// Removes the container of a failed start while nobody waits for it. One that runs stays.
+    pub(crate) fn bury_later(&self, container: Container) {
+        let docker = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = docker.bury(&container, IfRunning::Leave).await {
+                let id = &container.instance;
+                warn!(app.name = %id.release.app, %error, "what is left of {id} could not be removed");
+            }
+        });
+    }
+
+    /// Ends a container's process at once, paused or not, and waits for its end. Absent, or over, is done.
+    pub(crate) async fn kill(&self, container: &str) -> Result<(), RunnerError> {
         let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
         let killed = self.engine().await?.kill_container(container, Some(options));
         match call("kill a container", WORK, killed).await {
@@ -51,23 +88,31 @@ impl Docker {
         }
     }
 
-    /// Removes a container and its anonymous volumes, and waits until it is gone.
-    async fn remove(&self, container: &str, running: IfRunning) -> Result<(), RunnerError> {
+    /// Removes a container, its anonymous volumes and its gate, and waits until it is gone.
+    async fn remove(&self, container: &Container, running: IfRunning) -> Result<(), RunnerError> {
         let force = running == IfRunning::Kill;
         let options = RemoveContainerOptions { v: true, force, link: false };
-        let removed = self.engine().await?.remove_container(container, Some(options));
+        let removed = self.engine().await?.remove_container(&container.id, Some(options));
         match call("remove a container", WORK, removed).await {
-            Ok(()) => {
-                debug!(container, "removed a container");
-                Ok(())
-            }
-            Err(CallError::Denied { status: 404, .. }) => Ok(()),
+            Ok(()) => debug!(container = container.id, "removed a container"),
+            Err(CallError::Denied { status: 404, .. }) => {}
             Err(CallError::Denied { status: 409, said, .. }) if said.contains("already in progress") => {
-                self.gone(container).await
+                self.gone(&container.id).await?;
             }
             // It runs again: that is somebody else's, and stays.
-            Err(CallError::Denied { status: 409, .. }) if running == IfRunning::Leave => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(CallError::Denied { status: 409, .. }) if running == IfRunning::Leave => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(gate) = container.gate {
+            self.remove_gate(gate);
+        }
+        Ok(())
+    }
+
+    /// Removes a gate's folder. What cannot be removed is left to `tidy`.
+    pub(crate) fn remove_gate(&self, gate: GateName) {
+        if let Err(error) = gate::remove(&self.gates(), gate) {
+            debug!(%gate, %error, "a gate could not be removed");
         }
     }
 

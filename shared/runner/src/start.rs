@@ -1,122 +1,232 @@
-//! Starting an instance: reuse or make its container, wait until it is ready, leave nothing if it fails.
+//! Starting an instance: let go what was made ahead, resume what is paused, or make it; wait until it is ready, leave
+//! nothing running if it fails.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
+use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions, WaitContainerOptions};
-use func_model::limits::{CLAIM_MS, TAIL_LINES, WAKE_MS};
-use func_model::{InstanceId, Release};
+use func_model::{Claim, GateName, InstanceId, Release};
 use futures_util::StreamExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::call::{CallError, WORK, call, failed};
-use crate::readiness::{NotReady, until_ready};
+use crate::container::{Container, Life};
+use crate::gate::{self, GateError, GateState, open_gate};
+use crate::poise::{PROGRAM, name_taken};
+use crate::readiness::{NotReady, ready_once, until_ready};
 use crate::remove::IfRunning;
-use crate::{Docker, RunnerError, Start, StartError, State};
+use crate::{Docker, How, RunnerError, Start, StartError, StartTimes, Started, State};
 
 /// How often a name that is taken is looked at again.
-const TRIES: usize = 5;
+const TRIES: u32 = 5;
+/// How long after the first look, and how much longer after each further one: a removal takes about as long.
+const TRY_AFTER: Duration = Duration::from_millis(50);
+/// How long a gate that is marked as opened may still be read before its opener is taken for dead.
+const OPENING: Duration = Duration::from_millis(20);
 
-/// How long after its deadline a failed start may still remove what it has started. Later its claim may be over, and
-/// the container somebody else's.
-const CLEARING: Duration = Duration::from_secs(5);
-const _: () = assert!(WAKE_MS + 5_000 < CLAIM_MS, "a start must clear up before others may clear its claim");
-
-/// Why a running container is not an instance that answers.
-enum Failure {
-    Exited,
+/// Why a container that was started is not an instance that answers.
+pub(crate) enum Failure {
+    /// Its exit status, if it is known.
+    Exited {
+        status: Option<i64>,
+    },
     NotReady(NotReady),
+    /// It did not even run.
+    Start(StartError),
     Runner(RunnerError),
+}
+
+impl From<RunnerError> for Failure {
+    fn from(error: RunnerError) -> Self {
+        Self::Runner(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+/// A container that runs, or has run until just now.
+struct Running {
+    container: String,
+    /// Where it answers, if that was seen already.
+    addr: Option<SocketAddr>,
+    how: How,
+    took: StartTimes,
 }
 
 #[async_trait]
 impl Start for Docker {
-    /// The start is a task of its own: if the future is dropped it goes on, to its own end.
-    async fn start(&self, id: &InstanceId, within: Duration) -> Result<SocketAddr, StartError> {
-        let (docker, id) = (self.clone(), id.clone());
-        match tokio::spawn(async move { docker.start_instance(&id, within).await }).await {
+    /// The start is a task of its own: if the future is dropped it goes on, to its own end. The caller sees to it that
+    /// nobody else starts, stops or holds the same instance meanwhile: what fails is ended and removed.
+    async fn start(&self, claim: &Claim, within: Duration) -> Result<Started, StartError> {
+        let (docker, claim) = (self.clone(), claim.clone());
+        match tokio::spawn(async move { docker.start_instance(&claim, within).await }).await {
             Ok(started) => started,
             Err(e) => Err(RunnerError::Refused { verb: "start a container", said: e.to_string() }.into()),
         }
     }
 
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
-        let found = self.container(&self.name(id)).await?;
-        Ok(match found.filter(|c| c.running).and_then(|c| c.addr) {
-            Some(addr) => State::Running { addr },
-            None => State::Stopped,
+        let Some(found) = self.container(&self.name(id)).await? else { return Ok(State::Stopped) };
+        Ok(match (found.life, found.addr) {
+            (Life::Running | Life::Paused, Some(addr)) => State::Running { addr },
+            (Life::Running | Life::Paused, None) | (Life::Poised(_) | Life::Over, _) => State::Stopped,
         })
     }
 }
 
 impl Docker {
-    async fn start_instance(&self, id: &InstanceId, within: Duration) -> Result<SocketAddr, StartError> {
-        let begun = Instant::now();
+    async fn start_instance(&self, claim: &Claim, within: Duration) -> Result<Started, StartError> {
+        let (id, begun) = (&claim.id, Instant::now());
         let release = self.manifest(&id.release).await?;
-        let container = self.running(&release, id, begun + within + CLEARING).await?;
-        let failure = match self.settle(&release, &container, begun + within).await {
+        let Running { container, addr, how, mut took } = self.running(&release, claim, begun).await?;
+        let runs = Instant::now();
+        let failure = match self.settle(&release, &container, addr, begun + within).await {
             Ok(addr) => {
+                took.ready_us = us_since(runs);
                 let took_ms = begun.elapsed().as_millis() as u64;
-                info!(app.name = %id.release.app, release = %id.release, took_ms, "started {id}");
-                return Ok(addr);
+                info!(app.name = %id.release.app, release = %id.release, took_ms, ?how, "started {id}");
+                return Ok(Started { addr, how, took });
             }
             Err(failure) => failure,
         };
-        if begun.elapsed() > within + CLEARING {
-            warn!(app.name = %id.release.app, release = %id.release, "{id} took so long that it is left to the cleaner");
-            return Err(RunnerError::Slow { verb: "start a container", within }.into());
-        }
-        let error = self.failed_start(&release, id, &container, failure, within).await;
+        let error = self.failed_start(&release, &container, how, failure, within).await;
         info!(app.name = %id.release.app, release = %id.release, %error, "{id} did not start");
         Err(error)
     }
 
-    /// Gives the running container of an instance: the one there is, or a new one.
-    async fn running(
-        &self,
-        release: &Release,
-        id: &InstanceId,
-        clear_until: Instant,
-    ) -> Result<String, StartError> {
-        let name = self.name(id);
-        for _ in 0..TRIES {
-            match self.container(&name).await? {
-                Some(found) if found.running => return Ok(found.id),
-                Some(found) => {
-                    self.bury(&found, IfRunning::Leave).await?;
-                }
-                None => {}
-            }
-            let Some(container) = self.create(release, id, &name).await? else { continue };
-            return match self.run(&container, id).await {
-                Ok(()) => Ok(container),
-                Err(error) => {
-                    if Instant::now() < clear_until {
-                        self.discard(&container).await;
+    /// Gives the running container of an instance: the one there is, let go or resumed if it is held, or a new one.
+    async fn running(&self, release: &Release, claim: &Claim, begun: Instant) -> Result<Running, StartError> {
+        let name = self.name(&claim.id);
+        for tried in 1..=TRIES {
+            // An answer of "there is none" costs a fraction of a name that is refused: looking comes first.
+            let made = match self.container(&name).await? {
+                Some(found) if self.crashed(claim, &found) => Some(Running {
+                    container: found.id,
+                    addr: None,
+                    how: How::Opened,
+                    took: StartTimes::default(),
+                }),
+                Some(found) => self.take_up(release, found, begun).await?,
+                None => {
+                    let made = self.make(release, &claim.id, &name, begun).await?;
+                    if made.is_none() {
+                        sleep(TRY_AFTER * tried).await;
                     }
-                    Err(error)
+                    made
                 }
             };
+            if let Some(running) = made {
+                return Ok(running);
+            }
         }
-        let said = format!("the name {name} is taken by a container that is not func's, or comes and goes");
-        Err(RunnerError::Refused { verb: "create a container", said }.into())
+        Err(name_taken(&name).into())
     }
 
-    /// Creates the container; `None` if the name was taken just now.
-    async fn create(
+    /// Whether a container is this claim's own start, let go by its holder, and has ended since.
+    fn crashed(&self, claim: &Claim, found: &Container) -> bool {
+        let gate = claim.poised.as_ref().map(|poised| poised.gate).filter(|gate| found.gate == Some(*gate));
+        found.life == Life::Over && gate.is_some_and(|gate| gate::is_passed(&self.gates(), gate))
+    }
+
+    /// Makes what is there run; `None` if it was of no use, and is gone now.
+    async fn take_up(
+        &self,
+        release: &Release,
+        found: Container,
+        begun: Instant,
+    ) -> Result<Option<Running>, RunnerError> {
+        let how = match found.life {
+            Life::Over => {
+                self.bury(&found, IfRunning::Leave).await?;
+                return Ok(None);
+            }
+            Life::Paused => {
+                self.unpause(&found.id).await?;
+                Some(How::Resumed)
+            }
+            Life::Poised(gate) => self.open(&found, gate).await,
+            Life::Running if self.is_stuck(release, &found).await => None,
+            Life::Running => Some(How::Found),
+        };
+        let Some(how) = how else {
+            let id = &found.instance;
+            warn!(app.name = %id.release.app, release = %id.release, "what was made ahead for {id} is of no use");
+            self.bury(&found, IfRunning::Kill).await?;
+            return Ok(None);
+        };
+        let took = StartTimes { start_us: us_since(begun), ..StartTimes::default() };
+        Ok(Some(Running { container: found.id, addr: found.addr, how, took }))
+    }
+
+    /// Opens a gate; `None` if the process that waited there cannot be had.
+    async fn open(&self, found: &Container, gate: GateName) -> Option<How> {
+        match open_gate(&self.gates(), gate).await {
+            Ok(()) => Some(How::Opened),
+            // Somebody was faster, and has written the byte by now.
+            Err(GateError::Opened) if self.has_left(gate).await => Some(How::Found),
+            Err(error) => {
+                let id = &found.instance;
+                warn!(app.name = %id.release.app, %gate, %error, "the gate of {id} could not be opened");
+                None
+            }
+        }
+    }
+
+    /// Whether a container that was made ahead, and opened, will never become the app: its opener died between the mark
+    /// and the byte, or its gate is gone.
+    async fn is_stuck(&self, release: &Release, found: &Container) -> bool {
+        let Some(gate) = found.gate else { return false };
+        match (gate::state(&self.gates(), gate), found.addr) {
+            (GateState::Opened, _) => false,
+            (GateState::Spent | GateState::Shut { .. }, _) => !self.has_left(gate).await,
+            (GateState::Gone, Some(addr)) => ready_once(release.health.as_deref(), addr).await.is_err(),
+            (GateState::Gone, None) => true,
+        }
+    }
+
+    async fn has_left(&self, gate: GateName) -> bool {
+        gate::until_left(&self.gates(), gate, Instant::now() + OPENING).await
+    }
+
+    /// Makes and starts a container; `None` if its name was taken just now.
+    async fn make(
         &self,
         release: &Release,
         id: &InstanceId,
         name: &str,
-    ) -> Result<Option<String>, StartError> {
-        let Some(volumes) = self.image_volumes(&release.image).await? else {
+        begun: Instant,
+    ) -> Result<Option<Running>, StartError> {
+        let Some(shape) = self.shape(&release.image).await? else {
             return Err(StartError::NoImage { id: id.clone() });
         };
+        let body = self.body(release, id, &shape.volumes);
+        let Some(container) = self.create(id, name, body).await? else { return Ok(None) };
+        let mut took = StartTimes { create_us: us_since(begun), ..StartTimes::default() };
+        let created = Instant::now();
+        if let Err(error) = self.run(&container, id).await {
+            self.discard(&container).await;
+            return Err(error);
+        }
+        took.start_us = us_since(created);
+        Ok(Some(Running { container, addr: None, how: How::Made, took }))
+    }
+
+    /// Creates a container; `None` if the name is taken.
+    pub(crate) async fn create(
+        &self,
+        id: &InstanceId,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<Option<String>, StartError> {
         let options = CreateContainerOptions { name: Some(name.to_owned()), platform: String::new() };
-        let body = self.body(release, id, &volumes);
         let created = self.engine().await?.create_container(Some(options), body);
         match call("create a container", WORK, created).await {
             Ok(created) => Ok(Some(created.id)),
@@ -124,18 +234,17 @@ impl Docker {
                 Err(StartError::NoImage { id: id.clone() })
             }
             Err(CallError::Denied { status: 409, said, .. }) if said.contains("in use") => {
-                debug!(app.name = %id.release.app, "the name {name} is taken: looking again");
+                debug!(app.name = %id.release.app, "the name {name} is taken");
                 Ok(None)
             }
             Err(CallError::Denied { said, .. }) if said.contains("No command specified") => {
-                let said = "the image has no command and no entry point".to_owned();
-                Err(StartError::NoCommand { id: id.clone(), said })
+                Err(no_command_at_all(id))
             }
             Err(error) => Err(RunnerError::from(error).into()),
         }
     }
 
-    async fn run(&self, container: &str, id: &InstanceId) -> Result<(), StartError> {
+    pub(crate) async fn run(&self, container: &str, id: &InstanceId) -> Result<(), StartError> {
         let error = match self.run_once(container).await {
             Ok(()) => return Ok(()),
             // Somebody removed our network.
@@ -168,33 +277,34 @@ impl Docker {
         &self,
         release: &Release,
         container: &str,
+        addr: Option<SocketAddr>,
         deadline: Instant,
     ) -> Result<SocketAddr, Failure> {
-        let found = self.container(container).await.map_err(Failure::Runner)?;
-        let Some(addr) = found.filter(|c| c.running).and_then(|c| c.addr) else {
-            return Err(Failure::Exited);
+        let addr = match addr {
+            Some(addr) => Some(addr),
+            // It got its address when it was started.
+            None => self.container(container).await?.and_then(|c| c.addr),
         };
+        let Some(addr) = addr else { return Err(Failure::Exited { status: None }) };
         tokio::select! {
-            ready = until_ready(release, addr, deadline) => match ready {
+            ready = until_ready(release.health.as_deref(), addr, deadline) => match ready {
                 Ok(()) => Ok(addr),
                 Err(why) => Err(Failure::NotReady(why)),
             },
-            ended = self.ended(container) => match ended {
-                Ok(()) => Err(Failure::Exited),
-                Err(error) => Err(Failure::Runner(error)),
-            },
+            ended = self.ended(container) => Err(Failure::Exited { status: ended? }),
         }
     }
 
-    /// Waits until a container does not run.
-    async fn ended(&self, container: &str) -> Result<(), RunnerError> {
+    /// Waits until a container does not run, and gives its exit status, if it is known.
+    pub(crate) async fn ended(&self, container: &str) -> Result<Option<i64>, RunnerError> {
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
         let mut wait = Box::pin(self.engine().await?.wait_container(container, Some(options)));
         match wait.next().await {
+            Some(Ok(ended)) => Ok(Some(ended.status_code)),
             // bollard makes an error of every exit status but 0.
-            Some(Ok(_)) | Some(Err(Error::DockerContainerWaitError { .. })) => Ok(()),
-            // Removed, or the connection ended: `Exited` is found out by looking.
-            Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => Ok(()),
+            Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(Some(code)),
+            // Removed, or the connection ended: what became of it is found out by looking.
+            Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => Ok(None),
             Some(Err(error)) => Err(failed("wait for a container", error).into()),
             None => Err(RunnerError::Refused {
                 verb: "wait for a container",
@@ -202,77 +312,29 @@ impl Docker {
             }),
         }
     }
+}
 
-    /// Removes what a failed start left, and says why it failed.
-    async fn failed_start(
-        &self,
-        release: &Release,
-        id: &InstanceId,
-        container: &str,
-        failure: Failure,
-        within: Duration,
-    ) -> StartError {
-        let found = match self.container(container).await {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                return StartError::Exited {
-                    id: id.clone(),
-                    status: 137,
-                    memory_bytes: None,
-                    tail: Vec::new(),
-                };
-            }
-            Err(error) => return error.into(),
-        };
-        let buried = self.bury(&found, IfRunning::Kill).await;
-        let mut tail = match buried {
-            Ok(lines) => lines,
-            Err(error) if found.running => return error.into(),
-            Err(error) => {
-                warn!(app.name = %id.release.app, %error, "what is left of {id} could not be removed");
-                Vec::new()
-            }
-        };
-        tail.drain(..tail.len().saturating_sub(TAIL_LINES));
-        let id = id.clone();
-        let exited = |id, tail| {
-            let memory_bytes = found.out_of_memory.then_some(release.limits.memory_bytes);
-            StartError::Exited { id, status: found.exit_status, memory_bytes, tail }
-        };
-        match (failure, &release.health) {
-            (Failure::Runner(error), _) => error.into(),
-            (Failure::Exited, _) => exited(id, tail),
-            (Failure::NotReady(_), _) if !found.running => exited(id, tail),
-            (Failure::NotReady(NotReady::Unhealthy { said }), Some(path)) => {
-                StartError::Unhealthy { id, path: path.clone(), said, within, tail }
-            }
-            (Failure::NotReady(NotReady::Silent | NotReady::Unhealthy { .. }), _) => {
-                StartError::Silent { id, port: release.port, within, tail }
-            }
-        }
-    }
-
-    /// Removes a container that never ran.
-    async fn discard(&self, container: &str) {
-        let removed = async {
-            match self.container(container).await? {
-                Some(found) => self.bury(&found, IfRunning::Kill).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        if let Err(error) = removed.await {
-            warn!(container, %error, "a container that did not start could not be removed");
-        }
-    }
+/// Says that an image has nothing to run.
+pub(crate) fn no_command_at_all(id: &InstanceId) -> StartError {
+    let said = "the image has no command and no entry point".to_owned();
+    StartError::NoCommand { id: id.clone(), said }
 }
 
 /// Finds out of the engine's words that the image's command cannot be run, and says why, without the engine's names
 /// for its own parts.
 fn no_command(said: &str) -> Option<String> {
     const MARKS: [&str; 4] = ["exec: \"", "unable to find user", "no matching entries in", "chdir to cwd"];
+    // That is ours, and not the image's.
+    if said.contains(PROGRAM) {
+        return None;
+    }
     let from = MARKS.iter().filter_map(|mark| said.find(mark)).min()?;
     let said = said[from..].trim_end_matches(": unknown").trim_end();
     Some(said.strip_prefix("exec: ").unwrap_or(said).to_owned())
+}
+
+fn us_since(instant: Instant) -> u64 {
+    instant.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -287,5 +349,7 @@ mod tests {
         let user = "unable to find user web: no matching entries in passwd file";
         assert_eq!(no_command(user).as_deref(), Some(user));
         assert_eq!(no_command("driver failed programming external connectivity"), None);
+        let ours = "exec: \"/.func-gate/gate\": permission denied: unknown";
+        assert_eq!(no_command(ours), None);
     }
 }

@@ -7,10 +7,10 @@ use bollard::query_parameters::{RemoveImageOptions, StopContainerOptions};
 use func_model::InstanceId;
 use func_model::limits::STOP_GRACE_MS;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::call::{CallError, WORK, call};
-use crate::container::Container;
+use crate::container::{Container, Life};
 use crate::remove::IfRunning;
 use crate::{Docker, RunnerError, Stop};
 
@@ -20,6 +20,10 @@ impl Stop for Docker {
         let begun = Instant::now();
         let Some(found) = self.container(&self.name(id)).await? else { return Ok(()) };
         self.end(&found, grace).await?;
+        if let Life::Poised(_) = found.life {
+            debug!(app.name = %id.release.app, release = %id.release, "removed what was made ahead for {id}");
+            return Ok(());
+        }
         let took_ms = begun.elapsed().as_millis() as u64;
         info!(app.name = %id.release.app, release = %id.release, took_ms, "stopped {id}");
         Ok(())
@@ -27,10 +31,10 @@ impl Stop for Docker {
 
     async fn remove_container(&self, container: &str, running: bool) -> Result<(), RunnerError> {
         let Some(found) = self.container(container).await? else { return Ok(()) };
-        if found.running && running {
+        if found.is_alive() && running {
             return self.end(&found, Duration::from_millis(STOP_GRACE_MS)).await;
         }
-        self.bury(&found, IfRunning::Leave).await.map(drop)
+        self.bury(&found, IfRunning::Leave).await
     }
 
     async fn remove_image(&self, tag: &str) -> Result<(), RunnerError> {
@@ -48,11 +52,18 @@ impl Stop for Docker {
 }
 
 impl Docker {
+    /// A paused process gets its signal and its grace as well: it is resumed first. One that waits at a gate is the app's
+    /// not yet, and is ended at once.
     async fn end(&self, container: &Container, grace: Duration) -> Result<(), RunnerError> {
-        if container.running {
-            self.end_process(&container.id, grace).await?;
+        match container.life {
+            Life::Running => self.end_process(&container.id, grace).await?,
+            Life::Paused => {
+                self.unpause(&container.id).await?;
+                self.end_process(&container.id, grace).await?;
+            }
+            Life::Poised(_) | Life::Over => {}
         }
-        self.bury(container, IfRunning::Kill).await.map(drop)
+        self.bury(container, IfRunning::Kill).await
     }
 
     /// The image's own stop signal (SIGTERM unless it names another), the grace in whole seconds, SIGKILL.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
@@ -17,6 +18,7 @@ use tracing::debug;
 
 use crate::address::Address;
 use crate::limits::{ANSWER_BYTES_MAX, ANSWER_WITHIN, CONNECT_EVERY, CONNECT_TRIES};
+use crate::lines::Connection;
 use crate::{CallError, Lines};
 
 /// Calls a service: `path` is its socket, and the file's stem its name in errors (`builder.sock`, "the builder").
@@ -31,23 +33,34 @@ pub async fn call(
     uri: &str,
     body: Option<&(impl Serialize + Sync)>,
 ) -> Result<Lines, CallError> {
-    let service = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    call_within(path, method, uri, body, ANSWER_WITHIN).await
+}
+
+/// As [`call`]; the answer begins within `within`.
+async fn call_within(
+    path: &Path,
+    method: Method,
+    uri: &str,
+    body: Option<&(impl Serialize + Sync)>,
+    within: Duration,
+) -> Result<Lines, CallError> {
+    let service = service(path);
     let request = request(&service, method, uri, body)?;
     let stream = connect(&service, path).await?;
     let broken = |source| CallError::Broken { service: service.clone(), source };
     let asked = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let connection = tokio::spawn(async move {
+        let connection = Connection(tokio::spawn(async move {
             if let Err(e) = connection.await {
                 debug!(error = %e, "the call's connection ended");
             }
-        });
+        }));
         let response = sender.send_request(request).await.map_err(broken)?;
         Ok((response, connection))
     };
-    let (response, connection) = match timeout(ANSWER_WITHIN, asked).await {
+    let (response, connection) = match timeout(within, asked).await {
         Ok(answered) => answered?,
-        Err(_) => return Err(CallError::Slow { service, within_s: ANSWER_WITHIN.as_secs() }),
+        Err(_) => return Err(CallError::Slow { service, within_s: within.as_secs() }),
     };
     let (head, incoming) = response.into_parts();
     let lines = Lines::new(service, incoming, connection);
@@ -70,13 +83,36 @@ pub async fn call_json<T: DeserializeOwned>(
     uri: &str,
     body: Option<&(impl Serialize + Sync)>,
 ) -> Result<T, CallError> {
-    let service = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let answered = async { call(path, method, uri, body).await?.rest(ANSWER_BYTES_MAX).await };
-    let bytes = match timeout(ANSWER_WITHIN, answered).await {
+    call_json_within(path, method, uri, body, ANSWER_WITHIN).await
+}
+
+/// As [`call_json`], for an answer that is whole within `within`: for work that takes its time. Dropping the future
+/// closes the connection.
+///
+/// # Errors
+/// As [`call_json`]; [`CallError::Slow`] after `within`.
+pub async fn call_json_within<T: DeserializeOwned>(
+    path: &Path,
+    method: Method,
+    uri: &str,
+    body: Option<&(impl Serialize + Sync)>,
+    within: Duration,
+) -> Result<T, CallError> {
+    let service = service(path);
+    let answered = async { call_within(path, method, uri, body, within).await?.rest(ANSWER_BYTES_MAX).await };
+    let bytes = match timeout(within, answered).await {
         Ok(bytes) => bytes?,
-        Err(_) => return Err(CallError::Slow { service, within_s: ANSWER_WITHIN.as_secs() }),
+        Err(_) => return Err(CallError::Slow { service, within_s: within.as_secs() }),
     };
     serde_json::from_slice(&bytes).map_err(|source| CallError::Json { service, source })
+}
+
+/// Gives the name of the service that listens on a socket, for errors. The cleaner has one more, for starts.
+fn service(path: &Path) -> String {
+    match path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy() {
+        stem if stem == "start" => "cleaner".to_owned(),
+        stem => stem.into_owned(),
+    }
 }
 
 fn request(

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use http::StatusCode;
 use thiserror::Error;
 
-pub use client::{call, call_json};
+pub use client::{call, call_json, call_json_within};
 pub use lines::{Lines, line_stream};
 pub use server::serve;
 

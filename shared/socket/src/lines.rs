@@ -31,18 +31,22 @@ pub struct Lines {
     buffer: BytesMut,
     /// How much of the buffer is known to hold no line end.
     searched: usize,
-    connection: JoinHandle<()>,
+    _connection: Connection,
 }
 
-impl Drop for Lines {
+/// The task of a call's connection. Dropping it ends the call.
+#[derive(Debug)]
+pub(crate) struct Connection(pub(crate) JoinHandle<()>);
+
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.connection.abort();
+        self.0.abort();
     }
 }
 
 impl Lines {
-    pub(crate) fn new(service: String, body: Incoming, connection: JoinHandle<()>) -> Self {
-        Self { service, body, buffer: BytesMut::new(), searched: 0, connection }
+    pub(crate) fn new(service: String, body: Incoming, connection: Connection) -> Self {
+        Self { service, body, buffer: BytesMut::new(), searched: 0, _connection: connection }
     }
 
     /// Gives the next line, without its end; `None` when the answer is over. Awaits the service without a deadline:

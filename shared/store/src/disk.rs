@@ -76,6 +76,11 @@ impl DataDir {
         self.root.join("run").join(name)
     }
 
+    /// Gives the folder of the gates of poised containers, `run/poised/`; it may not exist.
+    pub fn gates(&self) -> PathBuf {
+        self.run("poised")
+    }
+
     /// Gives the socket of a service: `builder`, `cleaner`.
     pub fn socket(&self, service: &str) -> PathBuf {
         self.run(&format!("{service}.sock"))

@@ -248,6 +248,10 @@ mod tests {
             limits: RESOURCES,
             idle_ms: 60_000,
             health: None,
+            freeze: func_model::Freeze::Auto,
+            min: 0,
+            warm_at: Vec::new(),
+            waiting_page: false,
             created_ms: 1,
         }
     }

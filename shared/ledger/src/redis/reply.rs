@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::vec::IntoIter;
 
 use func_model::{
-    AppName, Claim, CoolPermit, Endpoint, Entry, InstanceId, LeaseId, Phase, Record, Route, Stale,
+    AppName, Claim, CoolPermit, Endpoint, Entry, InstanceId, LeaseId, NotYet, Phase, Poised, Record, Route,
+    Stale,
 };
 
 use crate::LedgerError;
@@ -52,7 +53,10 @@ impl Fields {
         match self.kind.as_str() {
             "warm" => Ok(Entry::Warm(Endpoint { addr: self.parsed()?, generation: self.parsed()? })),
             "wait" => Ok(Entry::Wait),
-            "claimed" => Ok(Entry::Claimed(Claim { id: id.clone(), generation: self.parsed()? })),
+            "claimed" => {
+                let (generation, poised) = (self.parsed()?, poised(&self.text()?)?);
+                Ok(Entry::Claimed(Claim { id: id.clone(), generation, poised }))
+            }
             "retired" => Ok(Entry::Retired),
             "broken" => Ok(Entry::Broken { retry_ms: self.parsed()? }),
             other => Err(corrupt(format!("the reply `{other}`"))),
@@ -67,6 +71,18 @@ impl Fields {
         }
         let addr = addr.parse().map_err(|_| corrupt(format!("`{addr}` is no address")))?;
         Ok(Some(Endpoint { addr, generation }))
+    }
+
+    /// Reads the answer to one who wants to stop or pause: the generation of the right to.
+    pub(super) fn granted(mut self) -> Result<Result<u64, NotYet>, LedgerError> {
+        match self.kind.as_str() {
+            "granted" => Ok(Ok(self.parsed()?)),
+            "not_warm" => Ok(Err(NotYet::NotWarm)),
+            "quarantine" => Ok(Err(NotYet::Quarantine)),
+            "leased" => Ok(Err(NotYet::Leased)),
+            "used" => Ok(Err(NotYet::Used)),
+            other => Err(corrupt(format!("the reply `{other}`"))),
+        }
     }
 
     pub(super) fn permit(&mut self, id: &InstanceId) -> Result<Option<CoolPermit>, LedgerError> {
@@ -110,24 +126,34 @@ impl Fields {
             "cold" => Phase::Cold,
             "waking" => Phase::Waking { owner: lease_id(&owner)?, until_ms },
             "warm" => Phase::Warm { addr: parse::<SocketAddr>(&addr)? },
+            "frozen" => Phase::Frozen { addr: parse::<SocketAddr>(&addr)? },
             "cooling" => Phase::Cooling { until_ms },
             "broken" => Phase::Broken { until_ms },
             other => return Err(corrupt(format!("the phase `{other}`"))),
         };
         let (used_ms, failures) = (self.parsed()?, self.parsed()?);
         let retired = self.text()? == "1";
+        let (poised, start_ms) = (poised(&self.text()?)?, self.parsed()?);
         let count: usize = self.parsed()?;
         let mut leases = BTreeMap::new();
         for _ in 0..count {
             let lease = lease_id(&self.text()?)?;
             leases.insert(lease, self.parsed()?);
         }
-        Ok(Record { generation, phase, leases, used_ms, failures, retired })
+        Ok(Record { generation, phase, leases, used_ms, poised, start_ms, failures, retired })
     }
 }
 
 fn parse<T: FromStr>(text: &str) -> Result<T, LedgerError> {
     text.parse().map_err(|_| corrupt(format!("`{text}`")))
+}
+
+/// Reads what was made ahead: its JSON, or nothing.
+fn poised(text: &str) -> Result<Option<Poised>, LedgerError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(text).map(Some).map_err(|e| corrupt(format!("`{text}`: {e}")))
 }
 
 fn lease_id(text: &str) -> Result<LeaseId, LedgerError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use func_ledger::{Cool, LedgerError, Memory, Redis, Restored, RestoredInstance, Watch};
+use func_ledger::{Cool, LedgerError, Memory, Redis, Restored, RestoredInstance, RestoredState, Watch};
 use func_model::{Entry, InstanceId, NotYet, ReleaseNumber, Route};
 
 use crate::world::{Ledger, RedisServer, addr, app_name, lease};
@@ -13,8 +13,14 @@ fn lost<T: std::fmt::Debug>(answer: Result<T, LedgerError>) {
 
 fn restored(id: &InstanceId) -> Restored {
     Restored {
-        routes: BTreeMap::from([(app_name("blog"), Route { number: ReleaseNumber(1), hosts: vec![] })]),
-        instances: BTreeMap::from([(id.clone(), RestoredInstance { addr: Some(addr()), retired: false })]),
+        routes: BTreeMap::from([(
+            app_name("blog"),
+            Route { number: ReleaseNumber(1), hosts: vec![], waiting_page: false },
+        )]),
+        instances: BTreeMap::from([(
+            id.clone(),
+            RestoredInstance { state: RestoredState::Warm(addr()), retired: false },
+        )]),
     }
 }
 
@@ -24,7 +30,11 @@ async fn says_lost_until_it_is_restored(ledger: &dyn Ledger) {
     lost(ledger.keep(&[], &[]).await);
     lost(ledger.routes().await);
     lost(ledger.records().await);
-    lost(ledger.promote(&id.release, &Route { number: ReleaseNumber(1), hosts: vec![] }).await);
+    lost(
+        ledger
+            .promote(&id.release, &Route { number: ReleaseNumber(1), hosts: vec![], waiting_page: false })
+            .await,
+    );
     lost(ledger.cool(&id, 0).await);
     assert!(ledger.restore(&restored(&id)).await.expect("it answers"));
     assert!(!ledger.restore(&Restored::default()).await.expect("it answers"), "once is enough");

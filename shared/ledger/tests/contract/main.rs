@@ -6,8 +6,8 @@ mod world;
 
 use func_ledger::{Change, Leaving, LedgerError, Settle};
 use func_model::limits::{IDLE_MS, LEASE_MS};
-use func_model::{Claim, CoolPermit, Entry, InstanceId, NotYet};
-use world::{World, addr, app_name, lease};
+use func_model::{Claim, CoolPermit, Entry, InstanceId, NotYet, Phase};
+use world::{World, addr, app_name, lease, poised};
 
 macro_rules! contract {
     ($($name:ident)*) => {
@@ -47,6 +47,13 @@ contract! {
     a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over
     only_what_is_over_is_forgotten
     an_unknown_instance_lets_nobody_in
+    what_is_made_ahead_goes_with_the_first_claim_and_with_no_other
+    what_is_made_ahead_counts_only_if_the_record_was_cold_all_the_time
+    what_is_paused_is_claimed_and_cooled_as_what_is_not
+    what_is_used_or_retired_is_not_paused
+    a_claim_that_is_given_back_is_free_at_once
+    a_claim_stands_for_as_long_as_it_is_extended
+    a_start_that_resumes_keeps_the_time_of_the_last_real_one
 }
 
 async fn claim(world: &World, id: &InstanceId, holder: &str) -> Claim {
@@ -68,28 +75,35 @@ async fn the_first_to_enter_gets_the_claim_and_the_others_wait(world: World) {
     let id = world.live("blog").await;
     let claim = claim(&world, &id, "one").await;
     assert_eq!(world.ledger.enter(&id, &lease("two", 1)).await.expect("it answers"), Entry::Wait);
-    let endpoint = world.ledger.woken(&claim, addr(), &lease("one", 1)).await.expect("the claim stands");
+    let endpoint =
+        world.ledger.woken(&claim, addr(), &lease("one", 1), None).await.expect("the claim stands");
     let entered = world.ledger.enter(&id, &lease("two", 2)).await.expect("it answers");
     assert_eq!(entered, Entry::Warm(endpoint));
     let (records, now_ms) = world.ledger.records().await.expect("it answers");
     assert_eq!(records[&id].leases.keys().cloned().collect::<Vec<_>>(), [lease("one", 1), lease("two", 2)]);
     assert!(records[&id].leased(now_ms) && records[&id].endpoint() == Some(endpoint));
+    let (one, _) = world.ledger.record(&id).await.expect("it answers");
+    assert_eq!(one.as_ref(), records.get(&id));
+    let (none, _) = world.ledger.record(&"nobody-v1.1".parse().expect("an id")).await.expect("it answers");
+    assert_eq!(none, None);
 }
 
 async fn a_call_whose_answer_was_lost_can_be_made_again(world: World) {
     let id = world.live("blog").await;
     let first = claim(&world, &id, "one").await;
     assert_eq!(claim(&world, &id, "one").await, first);
-    let woken = world.ledger.woken(&first, addr(), &lease("one", 1)).await.expect("the claim stands");
-    assert_eq!(world.ledger.woken(&first, addr(), &lease("one", 1)).await.expect("said before"), woken);
-    stale(world.ledger.woken(&first, "10.0.0.3:1".parse().expect("an address"), &lease("one", 1)).await);
+    let woken = world.ledger.woken(&first, addr(), &lease("one", 1), None).await.expect("the claim stands");
+    assert_eq!(world.ledger.woken(&first, addr(), &lease("one", 1), None).await.expect("said before"), woken);
+    stale(
+        world.ledger.woken(&first, "10.0.0.3:1".parse().expect("an address"), &lease("one", 1), None).await,
+    );
 }
 
 async fn an_old_claim_is_stale(world: World) {
     let id = world.live("blog").await;
     let old = claim(&world, &id, "one").await;
     world.ledger.failed(&old).await.expect("the claim stands");
-    stale(world.ledger.woken(&old, addr(), &lease("one", 1)).await);
+    stale(world.ledger.woken(&old, addr(), &lease("one", 1), None).await);
     stale(world.ledger.failed(&old).await);
     assert_eq!(world.phase(&id).await, "broken");
 }
@@ -178,7 +192,7 @@ async fn who_waits_hears_that_it_woke(world: World) {
     let id = world.live("blog").await;
     let mut changes = world.ledger.changes();
     let claim = claim(&world, &id, "one").await;
-    world.ledger.woken(&claim, addr(), &lease("one", 1)).await.expect("the claim stands");
+    world.ledger.woken(&claim, addr(), &lease("one", 1), None).await.expect("the claim stands");
     let heard =
         async { while changes.recv().await.expect("the ledger lives") != Change::Instance(id.clone()) {} };
     // A listener that has just connected may have missed it: it is told that it may have.
@@ -188,7 +202,7 @@ async fn who_waits_hears_that_it_woke(world: World) {
 async fn a_route_is_read_as_it_was_promoted(world: World) {
     let release: func_model::ReleaseId = "blog-v7".parse().expect("a release");
     let hosts = vec!["example.org".parse().expect("a host")];
-    let route = func_model::Route { number: release.number, hosts };
+    let route = func_model::Route { number: release.number, hosts, waiting_page: true };
     world.ledger.promote(&release, &route).await.expect("promoted");
     world.ledger.promote(&release, &route).await.expect("twice is the same as once");
     let routes = world.ledger.routes().await.expect("it answers");
@@ -284,4 +298,96 @@ async fn an_unknown_instance_lets_nobody_in(world: World) {
     assert_eq!(world.ledger.keep(&[(id.clone(), lease("edge", 1))], &[]).await.expect("it answers"), [None]);
     assert_eq!(cool(&world, &id, 0).await, Err(NotYet::NotWarm));
     assert_eq!(world.phase(&id).await, "absent");
+}
+
+async fn what_is_made_ahead_goes_with_the_first_claim_and_with_no_other(world: World) {
+    let id = world.live("blog").await;
+    let generation = world.generation(&id).await;
+    world.ledger.settle(&id, generation, Settle::Poise(poised())).await.expect("it is cold");
+    assert_eq!(world.phase(&id).await, "cold");
+    let first = claim(&world, &id, "one").await;
+    assert_eq!(first.poised, Some(poised()));
+    assert_eq!(claim(&world, &id, "one").await, first, "a lost answer is given again");
+    world.ledger.failed(&first).await.expect("the claim stands");
+    world.pass(1_050).await;
+    assert_eq!(claim(&world, &id, "two").await.poised, None);
+}
+
+async fn what_is_made_ahead_counts_only_if_the_record_was_cold_all_the_time(world: World) {
+    let id = world.live("blog").await;
+    let before = world.generation(&id).await;
+    let first = claim(&world, &id, "one").await;
+    stale(world.ledger.settle(&id, before, Settle::Poise(poised())).await);
+    let waking = world.generation(&id).await;
+    stale(world.ledger.settle(&id, waking, Settle::Poise(poised())).await);
+    world.ledger.give_back(&first).await.expect("the claim stands");
+    world.ledger.retire(&id).await.expect("it answers");
+    let cold = world.generation(&id).await;
+    stale(world.ledger.settle(&id, cold, Settle::Poise(poised())).await);
+}
+
+async fn what_is_paused_is_claimed_and_cooled_as_what_is_not(world: World) {
+    let (id, edge) = world.warm("blog").await;
+    leave(&world, &id, &edge).await;
+    let permit = world.ledger.freeze(&id, 0).await.expect("it answers").expect("nobody uses it");
+    let entry = world.ledger.enter(&id, &lease("two", 1)).await.expect("it answers");
+    assert_eq!(entry, Entry::Wait, "it is being paused");
+    world.ledger.frozen(&permit, addr()).await.expect("the permit stands");
+    stale(world.ledger.frozen(&permit, addr()).await);
+    assert_eq!(world.phase(&id).await, "frozen");
+    let woken = claim(&world, &id, "one").await;
+    world.ledger.woken(&woken, addr(), &lease("one", 1), None).await.expect("the claim stands");
+    leave(&world, &id, &lease("one", 1)).await;
+    let permit = world.ledger.freeze(&id, 0).await.expect("it answers").expect("nobody uses it");
+    world.ledger.frozen(&permit, addr()).await.expect("the permit stands");
+    world.ledger.cooled(&cool(&world, &id, 0).await.expect("it may be stopped")).await.expect("it stands");
+    assert_eq!(world.phase(&id).await, "cold");
+}
+
+async fn what_is_used_or_retired_is_not_paused(world: World) {
+    let (id, edge) = world.warm("blog").await;
+    assert_eq!(world.ledger.freeze(&id, 0).await.expect("it answers"), Err(NotYet::Leased));
+    leave(&world, &id, &edge).await;
+    assert_eq!(world.ledger.freeze(&id, IDLE_MS).await.expect("it answers"), Err(NotYet::Used));
+    let permit = world.ledger.freeze(&id, 0).await.expect("it answers").expect("nobody uses it");
+    world.ledger.retire(&id).await.expect("it answers");
+    stale(world.ledger.frozen(&permit, addr()).await);
+    let (other, _) = world.warm("shop").await;
+    world.ledger.retire(&other).await.expect("it answers");
+    assert_eq!(world.ledger.freeze(&other, 0).await.expect("it answers"), Err(NotYet::NotWarm));
+}
+
+async fn a_claim_that_is_given_back_is_free_at_once(world: World) {
+    let id = world.live("blog").await;
+    let first = claim(&world, &id, "one").await;
+    world.ledger.give_back(&first).await.expect("the claim stands");
+    stale(world.ledger.give_back(&first).await);
+    assert_ne!(claim(&world, &id, "two").await, first);
+}
+
+async fn a_start_that_resumes_keeps_the_time_of_the_last_real_one(world: World) {
+    let id = world.live("blog").await;
+    for (start_ms, known) in [(Some(120), 120), (None, 120), (Some(90), 90)] {
+        let claim = claim(&world, &id, "one").await;
+        world.ledger.woken(&claim, addr(), &lease("one", 1), start_ms).await.expect("the claim stands");
+        let (records, _) = world.ledger.records().await.expect("it answers");
+        assert_eq!(records[&id].start_ms, known);
+        world.ledger.gone(&id, records[&id].generation).await.expect("it stopped");
+    }
+}
+
+async fn a_claim_stands_for_as_long_as_it_is_extended(world: World) {
+    let id = world.live("blog").await;
+    let claim = claim(&world, &id, "one").await;
+    let until = async || match world.ledger.records().await.expect("it answers").0[&id].phase {
+        Phase::Waking { until_ms, .. } => until_ms,
+        ref other => panic!("not waking: {other:?}"),
+    };
+    let before = until().await;
+    world.pass(50).await;
+    world.ledger.extend(&claim).await.expect("the claim stands");
+    assert!(until().await >= before + 50);
+    assert_eq!(world.ledger.enter(&id, &lease("two", 1)).await.expect("it answers"), Entry::Wait);
+    world.ledger.woken(&claim, addr(), &lease("one", 1), None).await.expect("its generation is the same");
+    stale(world.ledger.extend(&claim).await);
 }

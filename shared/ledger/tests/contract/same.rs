@@ -1,12 +1,12 @@
 //! Both ledgers answer any sequence of acts alike.
 
 use func_ledger::{Leaving, Settle};
-use func_model::{Claim, CoolPermit, Entry, InstanceId};
+use func_model::{Claim, CoolPermit, Entry, FreezePermit, InstanceId, Record};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::world::{World, addr, lease};
+use crate::world::{World, addr, lease, poised};
 
 #[derive(Debug, Clone)]
 enum Ask {
@@ -14,11 +14,15 @@ enum Ask {
     Introduce(u64),
     Woken(u64),
     Failed,
+    GiveBack,
+    Extend,
     Gone(u64),
     Renew(u64),
     Leave(u64),
     Cool(u64),
     Cooled,
+    Freeze(u64),
+    Frozen,
     Settle(u64, u8),
     Retire,
     Promote,
@@ -34,12 +38,16 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => serial.clone().prop_map(Ask::Introduce),
         4 => serial.clone().prop_map(Ask::Woken),
         1 => Just(Ask::Failed),
+        1 => Just(Ask::GiveBack),
+        1 => Just(Ask::Extend),
         1 => behind.clone().prop_map(Ask::Gone),
         2 => serial.clone().prop_map(Ask::Renew),
         3 => serial.prop_map(Ask::Leave),
         3 => prop_oneof![Just(0_u64), Just(3_600_000)].prop_map(Ask::Cool),
         3 => Just(Ask::Cooled),
-        2 => (behind.clone(), 0..5_u8).prop_map(|(behind, how)| Ask::Settle(behind, how)),
+        3 => prop_oneof![Just(0_u64), Just(3_600_000)].prop_map(Ask::Freeze),
+        3 => Just(Ask::Frozen),
+        3 => (behind.clone(), 0..6_u8).prop_map(|(behind, how)| Ask::Settle(behind, how)),
         1 => Just(Ask::Retire),
         1 => Just(Ask::Promote),
         1 => behind.prop_map(Ask::Forget),
@@ -51,6 +59,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 struct Hands {
     claim: Option<Claim>,
     permit: Option<CoolPermit>,
+    freeze: Option<FreezePermit>,
 }
 
 async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) -> String {
@@ -61,11 +70,21 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
         Ask::Enter(serial) => entry(hands, ledger.enter(id, &edge(serial)).await),
         Ask::Introduce(serial) => entry(hands, ledger.introduce(id, &edge(serial)).await),
         Ask::Woken(serial) => match &hands.claim {
-            Some(claim) => said(ledger.woken(claim, addr(), &edge(serial)).await.map(|e| e.addr)),
+            Some(claim) => {
+                said(ledger.woken(claim, addr(), &edge(serial), Some(*serial)).await.map(|e| e.addr))
+            }
             None => String::new(),
         },
         Ask::Failed => match &hands.claim {
             Some(claim) => said(ledger.failed(claim).await),
+            None => String::new(),
+        },
+        Ask::GiveBack => match &hands.claim {
+            Some(claim) => said(ledger.give_back(claim).await),
+            None => String::new(),
+        },
+        Ask::Extend => match &hands.claim {
+            Some(claim) => said(ledger.extend(claim).await),
             None => String::new(),
         },
         Ask::Gone(behind) => said(ledger.gone(id, generation.saturating_sub(*behind)).await),
@@ -88,10 +107,26 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
             Some(permit) => said(ledger.cooled(permit).await),
             None => String::new(),
         },
+        Ask::Freeze(after_ms) => match ledger.freeze(id, *after_ms).await {
+            Ok(Ok(permit)) => {
+                hands.freeze = Some(permit);
+                "granted".into()
+            }
+            other => said(other.map(|r| r.map(|_| ()))),
+        },
+        Ask::Frozen => match &hands.freeze {
+            Some(permit) => said(ledger.frozen(permit, addr()).await),
+            None => String::new(),
+        },
         Ask::Settle(behind, how) => {
-            let settle =
-                [Settle::Adopt(addr()), Settle::Reset, Settle::Gone, Settle::Discard, Settle::Recool]
-                    [usize::from(*how)];
+            let settle = match how {
+                0 => Settle::Adopt(addr()),
+                1 => Settle::Reset,
+                2 => Settle::Gone,
+                3 => Settle::Discard,
+                4 => Settle::Recool,
+                _ => Settle::Poise(poised()),
+            };
             said(
                 ledger
                     .settle(id, generation.saturating_sub(*behind), settle)
@@ -101,7 +136,7 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
         }
         Ask::Retire => said(ledger.retire(id).await),
         Ask::Promote => {
-            let route = func_model::Route { number: id.release.number, hosts: vec![] };
+            let route = func_model::Route { number: id.release.number, hosts: vec![], waiting_page: false };
             said(ledger.promote(&id.release, &route).await)
         }
         Ask::Forget(behind) => said(ledger.forget(id, generation.saturating_sub(*behind)).await),
@@ -112,8 +147,9 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
 fn entry(hands: &mut Hands, answer: Result<Entry, func_ledger::LedgerError>) -> String {
     match answer {
         Ok(Entry::Claimed(claim)) => {
+            let said = format!("claimed {:?}", claim.poised);
             hands.claim = Some(claim);
-            "claimed".into()
+            said
         }
         Ok(Entry::Warm(endpoint)) => format!("warm {}", endpoint.addr),
         Ok(Entry::Broken { .. }) => "broken".into(),
@@ -130,7 +166,9 @@ async fn shown(world: &World, id: &InstanceId) -> String {
     let (records, _) = world.ledger.records().await.expect("it answers");
     let Some(r) = records.get(id) else { return "absent".into() };
     let leases: Vec<_> = r.leases.keys().map(ToString::to_string).collect();
-    format!("{} {leases:?} failures {} retired {}", r.phase.name(), r.failures, r.retired)
+    let poised = r.poised.as_ref().map(|p| p.gate);
+    let Record { failures, retired, start_ms, .. } = r;
+    format!("{} {leases:?} {poised:?} failures {failures} retired {retired} start {start_ms}", r.phase.name())
 }
 
 #[tokio::test(flavor = "multi_thread")]

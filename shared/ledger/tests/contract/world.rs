@@ -5,7 +5,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Restored, Watch};
-use func_model::{AppName, Entry, InstanceId, LeaseId, ReleaseId, ReleaseNumber, Route};
+use func_model::{AppName, Entry, GateName, InstanceId, LeaseId, Poised, ReleaseId, ReleaseNumber, Route};
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
@@ -109,7 +109,7 @@ impl World {
 
     pub async fn release(&self, app: &str, number: u32) -> InstanceId {
         let release = ReleaseId { app: app_name(app), number: ReleaseNumber(number) };
-        let route = Route { number: release.number, hosts: vec![] };
+        let route = Route { number: release.number, hosts: vec![], waiting_page: false };
         self.ledger.promote(&release, &route).await.expect("promoted");
         release.instance()
     }
@@ -121,7 +121,7 @@ impl World {
         let Entry::Claimed(claim) = self.ledger.enter(&id, &first).await.expect("it answers") else {
             panic!("a cold instance is claimed");
         };
-        self.ledger.woken(&claim, addr(), &first).await.expect("the claim stands");
+        self.ledger.woken(&claim, addr(), &first, None).await.expect("the claim stands");
         (id, first)
     }
 
@@ -146,4 +146,8 @@ pub fn lease(holder: &str, serial: u64) -> LeaseId {
 
 pub fn addr() -> std::net::SocketAddr {
     "10.0.0.2:8080".parse().expect("an address")
+}
+
+pub fn poised() -> Poised {
+    Poised { gate: GateName::new(7), addr: addr(), health: Some("/healthz?a=\"b\"".into()) }
 }

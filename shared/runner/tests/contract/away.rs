@@ -5,7 +5,7 @@ use func_store::DataDir;
 
 use crate::images::bytes;
 use crate::sweep::docker as cli;
-use crate::world::{LONG, docker, world};
+use crate::world::{LONG, claim, docker, world};
 
 #[tokio::test]
 async fn an_engine_that_is_away_is_told_by_every_power() {
@@ -22,7 +22,7 @@ async fn an_engine_that_is_away_is_told_by_every_power() {
     away(docker.prune(u64::MAX).await.unwrap_err());
     away(docker.seen().await.unwrap_err());
     away(docker.exits().await.err().unwrap());
-    let error = docker.start(&id, LONG).await.unwrap_err();
+    let error = docker.start(&claim(&id), LONG).await.unwrap_err();
     assert!(matches!(error, StartError::Runner(RunnerError::NoManifest { .. })), "{error:?}");
 }
 

@@ -34,7 +34,7 @@ async fn a_dockerfile_becomes_an_image_that_runs_and_its_steps_are_told() {
     let digest = built.unwrap();
     assert!(lines.iter().any(|l| l.contains("[1/1] COPY probe /")), "{lines:?}");
     let id = world.release("blog", App { image: Some(digest.clone()), ..App::default() });
-    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let addr = world.start(&id).await.addr;
     assert_eq!(get(addr, "/").await, "hello");
     let format = "{{index .Config.Labels \"func.installation\"}} {{index .Config.Labels \"func.app\"}}";
     let labels = cli(&["image", "inspect", "--format", format, digest.as_str()]);
@@ -174,7 +174,7 @@ async fn a_tag_keeps_an_image_and_is_removed_when_nothing_uses_it() {
         images.iter().map(|i| (i.tag.as_str(), &i.release)).collect::<Vec<_>>(),
         [(tag.as_str(), &id.release)]
     );
-    world.runner.start(&id, LONG).await.unwrap();
+    world.start(&id).await;
     world.runner.remove_image(&tag).await.expect("in use is done");
     assert!(world.runner.facts(&world.image).await.unwrap().is_some());
     world.runner.stop(&id, LONG).await.unwrap();

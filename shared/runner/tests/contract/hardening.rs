@@ -55,7 +55,7 @@ async fn a_volume_of_the_image_is_memory_of_the_instance_and_no_folder_of_the_ho
     let files = context(&[("Dockerfile", dockerfile.as_bytes()), ("probe", &probe())]);
     let image = world.build(files, LONG).await.0.unwrap();
     let id = world.release("blog", App { image: Some(image), ..App::default() });
-    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let addr = world.start(&id).await.addr;
     let container = world.containers().await.remove(0);
     assert_eq!(cli(&["inspect", "--format", "{{json .Mounts}}", &container]), ["[]"]);
     let mounts = get(addr, "/mounts").await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use func_model::ImageDigest;
 use func_runner::ByteStream;
 use futures_util::stream;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Gives the static program of `examples/probe.rs`, which cargo builds beside this test.
@@ -21,15 +21,20 @@ pub fn probe() -> Vec<u8> {
 
 /// Gives a docker-archive of one layer, and the id of its image.
 pub fn archive(installation: &str, entrypoint: &[&str], files: &[(&str, Vec<u8>)]) -> (ImageDigest, Vec<u8>) {
-    let layer = tar(files);
+    let config = json!({
+        "Entrypoint": entrypoint,
+        "ExposedPorts": { "9090/tcp": {}, "8080/tcp": {}, "53/udp": {} },
+        "Labels": { "func.installation": installation },
+    });
+    archive_of(config, tar(files))
+}
+
+/// Gives a docker-archive of one layer, with this configuration, and the id of its image.
+pub fn archive_of(config: Value, layer: Vec<u8>) -> (ImageDigest, Vec<u8>) {
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": {
-            "Entrypoint": entrypoint,
-            "ExposedPorts": { "9090/tcp": {}, "8080/tcp": {}, "53/udp": {} },
-            "Labels": { "func.installation": installation },
-        },
+        "config": config,
         "rootfs": { "type": "layers", "diff_ids": [sha256(&layer)] },
     });
     let config = serde_json::to_vec(&config).unwrap();
@@ -54,12 +59,18 @@ pub fn bytes(all: Vec<u8>) -> ByteStream {
 }
 
 fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let files: Vec<_> = files.iter().map(|(name, data)| (*name, data.as_slice(), 0o755)).collect();
+    tar_of(&files)
+}
+
+/// Gives a tar of files with these permissions.
+pub fn tar_of(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    for (name, data) in files {
+    for (name, data, mode) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(data.len() as u64);
-        header.set_mode(0o755);
-        tar.append_data(&mut header, name, data.as_slice()).unwrap();
+        header.set_mode(*mode);
+        tar.append_data(&mut header, name, *data).unwrap();
     }
     tar.into_inner().unwrap()
 }

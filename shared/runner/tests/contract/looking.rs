@@ -35,14 +35,14 @@ async fn running_created_and_exited_containers_are_seen() {
 }
 
 #[tokio::test]
-async fn a_paused_instance_is_seen_as_running() {
+async fn a_paused_instance_is_seen_as_paused() {
     let world = world().await;
     let (_, addr) = world.started("blog").await;
     let container = world.containers().await.remove(0);
     cli(&["pause", &container]);
     let seen = world.runner.seen().await.unwrap();
     cli(&["unpause", &container]);
-    assert_eq!(seen.containers[0].state, SeenState::Running { addr });
+    assert_eq!(seen.containers[0].state, SeenState::Paused { addr });
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn every_exit_is_told_with_its_instance() {
 async fn a_ready_app_is_told_from_one_that_is_not() {
     let world = world().await;
     let id = world.release("blog", App { mode: "sick", ..App::default() });
-    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let addr = world.start(&id).await.addr;
     let mut release = world.manifests.release(&id.release).unwrap().unwrap();
     assert!(world.runner.ready(&release, addr).await, "it accepts a connection");
     release.health = Some("/healthz".to_owned());

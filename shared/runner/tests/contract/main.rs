@@ -1,4 +1,4 @@
-//! The contract of a runner, on the real Docker. Each case asks only for the four traits and a [`world::World`]:
+//! The contract of a runner, on the real Docker. Each case asks only for the five traits and a [`world::World`]:
 //! for another runner, give `world` another `runner()`.
 
 #![allow(clippy::unwrap_used)]
@@ -8,7 +8,11 @@ mod building;
 mod hardening;
 mod images;
 mod looking;
+mod pausing;
+mod poising;
 mod pruning;
+mod remote;
+mod same;
 mod starting;
 mod stopping;
 mod sweep;

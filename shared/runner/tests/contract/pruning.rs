@@ -30,7 +30,7 @@ async fn only_images_without_a_tag_and_without_a_container_are_removed() {
     let (tagged, _) = built(&world, "tagged").await;
     let (theirs, _) = built(&other, "theirs").await;
     let id = world.release("blog", App { image: Some(used.clone()), ..App::default() });
-    world.runner.start(&id, LONG).await.unwrap();
+    world.start(&id).await;
     world.runner.tag(&tagged, &id.release).await.unwrap();
     for _ in 0..2 {
         world.runner.prune(ALL).await.unwrap();

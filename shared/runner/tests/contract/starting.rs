@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use func_model::SeenState;
-use func_runner::{RunnerError, StartError, State};
+use func_runner::{How, RunnerError, StartError, State, open_gate};
+use tokio::time::sleep;
 
 use crate::images::{archive, bytes};
 use crate::sweep::docker as cli;
-use crate::world::{App, LONG, get, until, world};
+use crate::world::{App, LONG, claim, get, until, world};
 
 /// How long an app that never gets ready is waited for.
 const SHORT: Duration = Duration::from_secs(2);
@@ -25,7 +26,7 @@ async fn an_app_is_told_its_port_its_variables_and_its_name() {
     let world = world().await;
     let env = [("GREETING", "good day = yes"), ("PORT", "1")];
     let id = world.release("blog", App { mode: "serve", env: &env, ..App::default() });
-    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let addr = world.start(&id).await.addr;
     let env = get(addr, "/env").await;
     for line in ["PORT=8080", "GREETING=good day = yes", "HOSTNAME=blog"] {
         assert!(env.lines().any(|l| l == line), "{line} in {env}");
@@ -36,7 +37,8 @@ async fn an_app_is_told_its_port_its_variables_and_its_name() {
 async fn starting_twice_is_the_same_as_once() {
     let world = world().await;
     let (id, addr) = world.started("blog").await;
-    assert_eq!(world.runner.start(&id, LONG).await.unwrap(), addr);
+    let again = world.start(&id).await;
+    assert_eq!((again.addr, again.how), (addr, How::Found));
     assert_eq!(world.containers().await.len(), 1);
 }
 
@@ -44,7 +46,7 @@ async fn starting_twice_is_the_same_as_once() {
 async fn a_start_that_nobody_waits_for_goes_on() {
     let world = world().await;
     let id = world.serving("blog");
-    tokio::time::timeout(Duration::from_millis(1), world.runner.start(&id, LONG)).await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(1), world.runner.start(&claim(&id), LONG)).await.unwrap_err();
     until("it runs", || async { matches!(world.runner.look(&id).await.unwrap(), State::Running { .. }) })
         .await;
 }
@@ -56,7 +58,7 @@ async fn a_container_that_is_over_is_replaced_and_its_output_kept() {
     get(addr, "/print/first-life").await;
     cli(&["kill", &world.containers().await[0]]);
     until("it is over", || async { world.runner.look(&id).await.unwrap() == State::Stopped }).await;
-    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let addr = world.start(&id).await.addr;
     assert_eq!(get(addr, "/").await, "hello");
     assert!(world.kept(&id).contains("first-life"), "{}", world.kept(&id));
     assert_eq!(world.containers().await.len(), 1);
@@ -74,7 +76,7 @@ async fn an_exit_at_start_is_told_at_once_with_the_last_lines() {
     assert_eq!((status, memory_bytes), (7, None));
     assert_eq!(tail.len(), func_model::limits::TAIL_LINES);
     assert!(tail.contains(&"line 29".to_owned()) && tail.contains(&"the end is near".to_owned()), "{tail:?}");
-    assert_eq!(world.containers().await, Vec::<String>::new());
+    world.is_empty().await;
     assert!(world.kept(&id).contains("line 1\n"), "the log has what the error leaves out");
 }
 
@@ -96,7 +98,7 @@ async fn an_app_that_never_listens_is_silent_and_does_not_run_afterwards() {
     let error = world.start_fails(&id, SHORT).await;
     let StartError::Silent { port, tail, .. } = error else { panic!("{error:?}") };
     assert_eq!((port, tail), (8080, vec!["I never listen".to_owned()]));
-    assert_eq!(world.containers().await, Vec::<String>::new());
+    world.is_empty().await;
     assert!(world.kept(&id).contains("I never listen"));
 }
 
@@ -104,7 +106,7 @@ async fn an_app_that_never_listens_is_silent_and_does_not_run_afterwards() {
 async fn an_app_is_ready_when_its_health_path_says_so() {
     let world = world().await;
     let id = world.release("blog", App { mode: "late", health: Some("/healthz"), ..App::default() });
-    let addr = world.runner.start(&id, LONG).await.unwrap();
+    let addr = world.start(&id).await.addr;
     assert_ne!(get(addr, "/healthz").await, "not yet");
     let release = world.manifests.release(&id.release).unwrap().unwrap();
     assert!(world.runner.ready(&release, addr).await);
@@ -118,7 +120,7 @@ async fn an_app_that_stays_unhealthy_is_told_with_its_answer() {
     let StartError::Unhealthy { path, said, tail, .. } = error else { panic!("{error:?}") };
     assert_eq!((path.as_str(), said.as_str()), ("/healthz", "503 Service Unavailable"));
     assert_eq!(tail, ["listening on 8080"]);
-    assert_eq!(world.containers().await, Vec::<String>::new());
+    world.is_empty().await;
 }
 
 #[tokio::test]
@@ -138,7 +140,7 @@ async fn a_command_that_is_not_there_is_named() {
     let error = world.start_fails(&id, LONG).await;
     let StartError::NoCommand { said, .. } = error else { panic!("{error:?}") };
     assert!(said.contains("/nope") && !said.contains("OCI"), "{said}");
-    assert_eq!(world.containers().await, Vec::<String>::new());
+    world.is_empty().await;
 }
 
 #[tokio::test]
@@ -149,7 +151,7 @@ async fn an_image_without_a_command_is_told() {
     let id = world.release("blog", App { image: Some(image), ..App::default() });
     let error = world.start_fails(&id, LONG).await;
     assert!(matches!(error, StartError::NoCommand { .. }), "{error:?}");
-    assert_eq!(world.containers().await, Vec::<String>::new());
+    world.is_empty().await;
 }
 
 #[tokio::test]
@@ -182,6 +184,21 @@ async fn a_name_that_a_stranger_has_is_told_and_the_stranger_left_alone() {
     assert!(!cli(&["inspect", "--format", "{{.Id}}", &strangers.0]).is_empty(), "it is still there");
 }
 
+/// It used to be looked at again without a pause, and given up before the engine had removed it.
+#[tokio::test]
+async fn a_name_that_is_taken_for_a_moment_is_waited_for() {
+    let world = world().await;
+    let id = world.serving("blog");
+    let name = format!("{}-{id}", world.installation);
+    let strangers = Stranger(cli(&["create", "--name", &name, world.image.as_str()]).remove(0));
+    let going = async {
+        sleep(Duration::from_millis(150)).await;
+        tokio::task::spawn_blocking(|| drop(strangers)).await.unwrap();
+    };
+    let (started, ()) = tokio::join!(world.start(&id), going);
+    assert_eq!(started.how, How::Made);
+}
+
 /// A container that is not func's; removed at the end.
 struct Stranger(String);
 
@@ -189,4 +206,29 @@ impl Drop for Stranger {
     fn drop(&mut self) {
         cli(&["rm", "-f", "-v", &self.0]);
     }
+}
+
+#[tokio::test]
+async fn the_next_start_does_not_wait_for_what_a_failed_one_left() {
+    let world = world().await;
+    let id = world.release("blog", App { mode: "exit", ..App::default() });
+    for _ in 0..3 {
+        let error = world.start_fails(&id, LONG).await;
+        assert!(matches!(error, StartError::Exited { status: 1, .. }), "{error:?}");
+    }
+    world.is_empty().await;
+    assert_eq!(world.kept(&id).matches("the end is near").count(), 3, "each output is kept once");
+}
+
+/// It used to be killed, whoever had requests in it.
+#[tokio::test]
+async fn what_ran_before_the_start_and_is_not_ready_goes_on() {
+    let world = world().await;
+    let id = world.release("blog", App { mode: "silent", ..App::default() });
+    let poised = world.poise(&id).await;
+    open_gate(&world.data.gates(), poised.gate).await.unwrap();
+    let error = world.start_fails(&id, Duration::from_millis(500)).await;
+    assert!(matches!(error, StartError::Silent { .. }), "{error:?}");
+    assert!(matches!(world.seen(&id).await, Some(SeenState::Running { .. })));
+    world.runner.stop(&id, Duration::ZERO).await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use func_runner::State;
 
 use crate::sweep::docker as cli;
-use crate::world::{App, GRACE, LONG, get, until, world};
+use crate::world::{App, GRACE, get, until, world};
 
 #[tokio::test]
 async fn sigterm_reaches_the_app_and_its_output_is_kept() {
@@ -27,7 +27,7 @@ async fn sigterm_reaches_the_app_and_its_output_is_kept() {
 async fn a_deaf_app_is_killed_after_the_grace() {
     let world = world().await;
     let id = world.release("blog", App { mode: "deaf", ..App::default() });
-    world.runner.start(&id, LONG).await.unwrap();
+    world.start(&id).await;
     let grace = Duration::from_secs(1);
     let begun = Instant::now();
     world.runner.stop(&id, grace).await.unwrap();

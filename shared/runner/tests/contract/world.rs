@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use func_model::config::RESOURCES;
-use func_model::{ImageDigest, InstanceId, Release};
-use func_runner::{BuildFailed, BuildJob, ByteStream, Config, Docker, Look, Make, Start, StartError, Stop};
+use func_model::{Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, SeenState};
+use func_runner::{
+    BuildFailed, BuildJob, ByteStream, Config, Docker, Hold, Look, Make, Start, StartError, Started, Stop,
+};
 use func_store::{DataDir, Manifests};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::images::{archive, bytes, probe};
+use crate::images::{archive, archive_of, bytes, probe, tar_of};
 use crate::sweep::{remove_all, sweep_once};
 
 /// Far longer than anything here takes: a test that needs it has failed.
@@ -24,8 +28,13 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub const GRACE: Duration = Duration::from_secs(20);
 
 /// Everything that the contract is about.
-pub trait Runner: Start + Make + Stop + Look {}
-impl<T: Start + Make + Stop + Look> Runner for T {}
+pub trait Runner: Start + Make + Hold + Stop + Look {}
+impl<T: Start + Make + Hold + Stop + Look> Runner for T {}
+
+/// Gives the claim on an instance.
+pub fn claim(id: &InstanceId) -> Claim {
+    Claim { id: id.clone(), generation: 1, poised: None }
+}
 
 pub struct World {
     pub installation: String,
@@ -98,6 +107,10 @@ impl World {
             limits,
             idle_ms: 60_000,
             health: app.health.map(str::to_owned),
+            freeze: Freeze::Auto,
+            min: 0,
+            warm_at: Vec::new(),
+            waiting_page: false,
             created_ms: 1,
         };
         self.manifests.add(&release).unwrap();
@@ -110,13 +123,52 @@ impl World {
 
     pub async fn started(&self, name: &str) -> (InstanceId, SocketAddr) {
         let id = self.serving(name);
-        let addr = self.runner.start(&id, LONG).await.unwrap();
+        let addr = self.start(&id).await.addr;
         (id, addr)
+    }
+
+    /// Starts what must start.
+    pub async fn start(&self, id: &InstanceId) -> Started {
+        self.runner.start(&claim(id), LONG).await.unwrap()
+    }
+
+    /// Waits until nothing of this installation is there.
+    pub async fn is_empty(&self) {
+        until("all containers are removed", || async { self.containers().await.is_empty() }).await;
+    }
+
+    /// Makes ahead what can be made ahead.
+    pub async fn poise(&self, id: &InstanceId) -> Poised {
+        self.runner.poise(id).await.unwrap()
+    }
+
+    /// Loads an image of these files and this configuration, and stores a release of it.
+    pub async fn release_of(
+        &self,
+        mut config: Value,
+        files: &[(&str, &[u8], u32)],
+        app: App<'_>,
+    ) -> InstanceId {
+        config["Labels"]["func.installation"] = Value::from(self.installation.as_str());
+        let (image, tar) = archive_of(config, tar_of(files));
+        self.runner.load(bytes(tar)).await.unwrap();
+        self.release("blog", App { image: Some(image), ..app })
+    }
+
+    /// Gives the state of an instance's container; `None` if there is none.
+    pub async fn seen(&self, id: &InstanceId) -> Option<SeenState> {
+        let seen = self.runner.seen().await.unwrap();
+        seen.containers.into_iter().find(|c| c.instance.as_ref() == Some(id)).map(|c| c.state)
+    }
+
+    /// Gives the folder of a gate.
+    pub fn gate(&self, gate: GateName) -> PathBuf {
+        self.data.gates().join(gate.to_string())
     }
 
     /// Starts what must not start.
     pub async fn start_fails(&self, id: &InstanceId, within: Duration) -> StartError {
-        self.runner.start(id, within).await.expect_err("it must not start")
+        self.runner.start(&claim(id), within).await.expect_err("it must not start")
     }
 
     /// Gives what is kept of the app's output.

@@ -1,0 +1,93 @@
+//! When it is calm, and what is due then.
+
+use func_model::LeaseId;
+use func_model::limits::FREEZE_MS;
+
+use super::*;
+
+const REST: Rest = Rest { idle_ms: 60_000, freeze: Freeze::Auto, kept: false };
+
+fn addr() -> std::net::SocketAddr {
+    "10.0.0.2:80".parse().expect("an address")
+}
+
+fn warm(used_ms: u64) -> Record {
+    Record { phase: Phase::Warm { addr: addr() }, used_ms, ..Record::new(0) }
+}
+
+#[test]
+fn only_what_is_warm_or_frozen_and_unused_and_unleased_is_cooled() {
+    let frozen = Record { phase: Phase::Frozen { addr: addr() }, ..warm(0) };
+    assert_eq!(due(&warm(0), REST, 60_000), Due::Cool);
+    assert_eq!(due(&frozen, REST, 60_000), Due::Cool);
+    assert_eq!(due(&warm(1), REST, 60_000), Due::Nothing);
+    assert_eq!(due(&Record::new(0), REST, 60_000), Due::Nothing);
+    let mut leased = warm(0);
+    leased.leases.insert(LeaseId { holder: "edge".into(), serial: 1 }, 60_001);
+    assert_eq!(due(&leased, REST, 60_000), Due::Nothing);
+}
+
+#[test]
+fn only_what_starts_slowly_and_is_warm_is_frozen_before() {
+    let slow = Record { start_ms: 100, ..warm(0) };
+    assert_eq!(due(&slow, REST, FREEZE_MS), Due::Freeze { after_ms: FREEZE_MS });
+    assert_eq!(due(&slow, REST, FREEZE_MS - 1), Due::Nothing);
+    assert_eq!(due(&warm(0), REST, FREEZE_MS), Due::Nothing);
+    assert_eq!(due(&slow, Rest { freeze: Freeze::Off, ..REST }, FREEZE_MS), Due::Nothing);
+    let frozen = Record { phase: Phase::Frozen { addr: addr() }, ..slow.clone() };
+    assert_eq!(due(&frozen, REST, FREEZE_MS), Due::Nothing);
+    assert_eq!(due(&slow, REST, 60_000), Due::Cool);
+}
+
+#[test]
+fn what_is_retired_needs_no_idle_time_and_is_not_frozen() {
+    let retired = Record { retired: true, start_ms: 100, ..warm(60_000) };
+    assert_eq!(due(&retired, REST, 60_000), Due::Cool);
+}
+
+#[test]
+fn what_is_kept_warm_is_left_alone_while_it_is_live() {
+    let kept = Rest { kept: true, ..REST };
+    assert_eq!(due(&warm(0), kept, 3_600_000), Due::Nothing);
+    assert_eq!(due(&Record { retired: true, ..warm(0) }, kept, 0), Due::Cool);
+}
+
+const TICK: Duration = Duration::from_millis(COOL_EVERY_MS);
+
+#[tokio::test(start_paused = true)]
+async fn it_is_calm_while_both_clocks_go_alike() {
+    let mut calm = Calm::new();
+    for second in 0..100 {
+        assert!(calm.look(second * 1_000));
+        tokio::time::advance(TICK).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_disturbance_nothing_is_cooled_for_one_lease_time() {
+    // A ledger that was away; its clock that jumped on, and back; a machine that slept.
+    for disturb in [
+        |calm: &mut Calm, ms: u64| {
+            calm.disturb();
+            ms
+        },
+        |_: &mut Calm, ms: u64| ms + 3_600_000,
+        |_: &mut Calm, ms: u64| ms - 3_600_000,
+    ] {
+        let (mut calm, start_ms) = (Calm::new(), 10_000_000);
+        assert!(calm.look(start_ms));
+        let mut ms = disturb(&mut calm, start_ms);
+        assert!(!calm.look(ms));
+        for _ in 0..LEASE_MS / COOL_EVERY_MS - 1 {
+            tokio::time::advance(TICK).await;
+            ms += COOL_EVERY_MS;
+            assert!(!calm.look(ms));
+        }
+        tokio::time::advance(TICK).await;
+        assert!(calm.look(ms + COOL_EVERY_MS));
+    }
+    let mut calm = Calm::new();
+    assert!(calm.look(0));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(!calm.look(60_000), "it was held up for a minute");
+}

@@ -1,0 +1,121 @@
+//! A start that failed: said why, with the last lines, and cleared away.
+
+use std::time::Duration;
+
+use func_model::Release;
+use func_model::limits::TAIL_LINES;
+use tracing::warn;
+
+use crate::container::Container;
+use crate::readiness::NotReady;
+use crate::remove::IfRunning;
+use crate::start::Failure;
+use crate::{Docker, How, StartError};
+
+/// How the gate begins the line that says why it cannot run a command, and its exit statuses then.
+const GATE_SAYS: &str = "func-gate: ";
+const GATE_STATUSES: [i64; 2] = [126, 127];
+/// The status of a process that was killed, also for its memory.
+const KILLED: i64 = 137;
+
+impl Docker {
+    /// Ends what a failed start left, and says why it failed. What has ended is removed afterwards, while nobody waits.
+    /// What ran before the start is left running: somebody may have a request in it.
+    pub(crate) async fn failed_start(
+        &self,
+        release: &Release,
+        container: &str,
+        how: How,
+        failure: Failure,
+        within: Duration,
+    ) -> StartError {
+        let id = &release.id.instance();
+        let failure = match failure {
+            Failure::Start(error) => {
+                self.discard(container).await;
+                return error;
+            }
+            failure => failure,
+        };
+        let (found, tail) = tokio::join!(self.container(container), self.last_lines(container, TAIL_LINES));
+        let found = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                let status = status_of(&failure).unwrap_or(KILLED);
+                return StartError::Exited { id: id.clone(), status, memory_bytes: None, tail: Vec::new() };
+            }
+            Err(error) => return error.into(),
+        };
+        match how {
+            How::Made | How::Opened if found.is_alive() => {
+                if let Err(error) = self.kill(&found.id).await {
+                    return error.into();
+                }
+            }
+            How::Made | How::Opened | How::Found | How::Resumed => {}
+        }
+        let tail = tail.unwrap_or_else(|error| {
+            warn!(app.name = %id.release.app, %error, "the last lines of {id} are lost");
+            Vec::new()
+        });
+        let error = told(release, &found, failure, within, tail);
+        // It leaves alone what runs.
+        self.bury_later(found);
+        error
+    }
+
+    /// Removes a container that never ran.
+    pub(crate) async fn discard(&self, container: &str) {
+        let removed = async {
+            match self.container(container).await? {
+                Some(found) => self.bury(&found, IfRunning::Kill).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = removed.await {
+            warn!(container, %error, "a container that did not start could not be removed");
+        }
+    }
+}
+
+fn status_of(failure: &Failure) -> Option<i64> {
+    match failure {
+        Failure::Exited { status } => *status,
+        Failure::NotReady(_) | Failure::Start(_) | Failure::Runner(_) => None,
+    }
+}
+
+/// Says why a start failed. `found` is the container as it was before it was ended.
+fn told(
+    release: &Release,
+    found: &Container,
+    failure: Failure,
+    within: Duration,
+    tail: Vec<String>,
+) -> StartError {
+    let id = found.instance.clone();
+    match (failure, &release.health) {
+        (Failure::Start(error), _) => error,
+        (Failure::Runner(error), _) => error.into(),
+        (Failure::Exited { status }, _) => exited(release, found, status, tail),
+        (Failure::NotReady(_), _) if !found.is_alive() => exited(release, found, None, tail),
+        (Failure::NotReady(NotReady::Unhealthy { said }), Some(path)) => {
+            StartError::Unhealthy { id, path: path.clone(), said, within, tail }
+        }
+        (Failure::NotReady(NotReady::Silent | NotReady::Unhealthy { .. }), _) => {
+            StartError::Silent { id, port: release.port, within, tail }
+        }
+    }
+}
+
+fn exited(release: &Release, found: &Container, status: Option<i64>, tail: Vec<String>) -> StartError {
+    let (id, status) = (found.instance.clone(), status.unwrap_or(found.exit_status));
+    if found.gate.is_some()
+        && GATE_STATUSES.contains(&status)
+        && let Some(said) = tail.last().and_then(|line| line.strip_prefix(GATE_SAYS))
+    {
+        return StartError::NoCommand { id, said: said.to_owned() };
+    }
+    let memory_bytes = found.out_of_memory.then_some(release.limits.memory_bytes);
+    StartError::Exited { id, status, memory_bytes, tail }
+}
