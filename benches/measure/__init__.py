@@ -1,1 +1,1 @@
-"""What `benches/run` is made of: the things under test, the measurements, and the figures."""
+"""What `benches/run` and `benches/wake` are made of: the things under test, the measurements, and the figures."""

@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import socket
 import subprocess
 
 from .engine import docker
@@ -28,16 +29,23 @@ def output(*command):
     return lines[0].strip() if lines else "?"
 
 
-def facts(program, before):
-    """Gives the lines above the table; `before` is the load before the first measurement."""
+def free_port():
+    """Gives a port that is free now, for those who cannot be told to take any."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def facts(program, before, *beside):
+    """Gives the lines above the table; `before` is the load before the first measurement, `beside` the versions of
+    what func is measured beside."""
     engine = docker("info", "--format", ENGINE)
     folder = os.path.dirname(os.path.abspath(__file__))
     commit = output("git", "-C", folder, "describe", "--always", "--dirty")
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    wrk = output("wrk", "-v").split(" [")[0]
     return [
         f"- {today}, {output(program, '--version')}, checkout at {commit}",
         f"- {cores()} cores, {memory_gib:.0f} GiB, Linux {platform.release()}; load before: {before}, after: {load()}",
-        f"- Docker Engine {engine}; {output('nginx', '-v')}; {wrk}; {output('git', '--version')}",
+        f"- Docker Engine {engine}; {'; '.join([*beside, output('git', '--version')])}",
     ]

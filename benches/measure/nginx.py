@@ -5,6 +5,7 @@ import socket
 
 from .clock import until
 from .failure import Unmeasured
+from .machine import free_port
 from .process import Process, children
 
 # The same headers that func's edge adds; connections are kept on both sides; as many workers as cores.
@@ -82,13 +83,6 @@ class Nginx:
     def pids(self):
         """Gives the ids of master and workers."""
         return [self.process.pid, *children(self.process.pid)]
-
-
-def free_port():
-    """Gives a port that is free now: nginx cannot be told to take any."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def check_installed():

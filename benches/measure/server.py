@@ -27,8 +27,9 @@ def remove_from_engine(engine, data):
 class Server:
     """A running func."""
 
-    def __init__(self, program, folder, engine):
-        self.program, self.folder, self.engine = program, folder, engine
+    def __init__(self, program, folder, engine, *options):
+        """`options` are what it is told besides: `--redis=...`."""
+        self.program, self.folder, self.engine, self.options = program, folder, engine, options
         self.data = os.path.join(folder, "data")
         os.makedirs(self.data)
         self.installation = installation(self.data)
@@ -47,10 +48,10 @@ class Server:
         remove_from_engine(self.engine, self.data)
 
     def start(self):
-        """Starts it with the ledger in memory, and waits until it is ready."""
+        """Starts it, with the ledger in memory unless it is told otherwise, and waits until it is ready."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FUNC_")}
         doors = [f"--{door}-listen=127.0.0.1:0" for door in ("edge", "ssh", "http")]
-        command = [self.program, "serve", "all", "--data", self.data, "--idle", "5s", *doors]
+        command = [self.program, "serve", "all", "--data", self.data, "--idle", "5s", *doors, *self.options]
         log = os.path.join(self.folder, "server.log")
         before = os.path.getsize(log) if os.path.exists(log) else 0
         self.process = Process(command, log, environment)
@@ -78,8 +79,11 @@ class Server:
 
     def repository(self, app):
         """Makes an app's repository, whose push goes to this server."""
-        url = self.info["http"].replace("http://", f"http://func:{self.token}@") + f"/{app}.git"
-        return Repository(os.path.join(self.folder, "apps", app), url)
+        return Repository(os.path.join(self.folder, "apps", app), self.url(app))
+
+    def url(self, app):
+        """Gives where an app is pushed to."""
+        return self.info["http"].replace("http://", f"http://func:{self.token}@") + f"/{app}.git"
 
     def containers(self, *apps):
         """Gives the ids of all containers, or of an app's."""

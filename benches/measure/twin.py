@@ -20,6 +20,7 @@ class Twins:
         self.body = {key: config[key] for key in keep if config.get(key)}
         self.body |= {"Labels": {LABEL: bench}, "HostConfig": host}
         self.port = int(model["Config"]["Labels"]["func.port"])
+        self.made = None
         engine.make_network_like(self.name, {LABEL: bench}, network)
 
     def through_api(self):
@@ -42,6 +43,19 @@ class Twins:
             first, _ = get((self.engine.address(container, self.name), self.port))
         finally:
             self.engine.remove(f"{self.name}-run")
+        return first - began
+
+    def make_stopped(self):
+        """Makes a twin for `by_start`, lets it run once, and kills it."""
+        self.made = self.engine.create(f"{self.name}-stopped", self.body)
+        self.by_start()
+
+    def by_start(self):
+        """`docker start` of the stopped twin; it is stopped again after its first byte."""
+        began = now()
+        docker("start", self.made)
+        first, _ = get((self.engine.address(self.made, self.name), self.port))
+        self.engine.kill(self.made)
         return first - began
 
     def arguments(self, image):
