@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::client::Repo;
-use crate::world::{World, docker, until};
+use crate::world::{World, docker, free_port, until};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -14,21 +14,13 @@ fn root() -> PathBuf {
 struct Compose {
     folder: tempfile::TempDir,
     project: String,
-    /// Holds keys and the client's side; its own server is stopped.
+    /// Holds keys and the client's side; it has no server of its own.
     world: World,
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its number").port()
 }
 
 impl Compose {
     fn up() -> Self {
-        let mut world = World::with(&[]);
-        world.stop();
-        // As on a new machine: the containers make the token.
-        std::fs::remove_file(world.data().join("keys/token.sha256")).expect("it was made");
+        let world = World::prepared(&[]);
         let folder = tempfile::Builder::new().prefix("func-image-").tempdir().expect("a temporary folder");
         let (func, dockerfile) = (env!("CARGO_BIN_EXE_func"), root().join("docker/Dockerfile"));
         let strip = Command::new("strip").arg("-o").arg(folder.path().join("func")).arg(func).status();

@@ -1,5 +1,7 @@
 //! func from outside: the real git, the real Docker Engine, the real curl, against `func serve all`.
 
+#[allow(dead_code)]
+mod apart;
 mod bad_input;
 mod big;
 mod bodies;
@@ -9,6 +11,8 @@ mod compose;
 mod deploys;
 mod frozen;
 mod isolation;
+#[allow(dead_code)]
+mod load;
 mod poised;
 mod quick_start;
 mod restarts;

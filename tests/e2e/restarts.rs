@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::apart::Apart;
 use crate::client::{Repo, slow_dockerfile};
+use crate::load::{Habit, Load};
 use crate::world::{World, docker, until};
 
 #[test]
@@ -151,4 +153,22 @@ fn an_app_that_is_removed_while_it_is_used_does_not_answer_for_the_next_of_its_n
     assert!(stream.try_wait().expect("its state").is_none(), "what was in flight goes on");
     stream.kill().expect("it is ours");
     stream.wait().expect("it has ended");
+}
+
+#[test]
+fn services_that_run_apart_answer_alike_at_two_edges() {
+    let mut apart = Apart::new(&[]);
+    Repo::app(&apart.world, "one").push(&apart.world.ssh_url("shop")).succeeded();
+    let habits = ["edge", "edge2"].map(|name| Habit::hello(apart.edge_addr(name), "shop"));
+    let load = Load::start(habits.into());
+    until("both answer", || load.counts().answered() > 20);
+    for name in ["cleaner", "builder", "githost"] {
+        apart.kill(name);
+        apart.start(name);
+    }
+    apart.ready();
+    let before = load.counts().answered();
+    until("both still answer", || load.counts().answered() > before + 20);
+    let counts = load.end();
+    assert_eq!(counts.failed(), 0, "{:#?}", counts.failures());
 }

@@ -37,6 +37,12 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// A port that nothing listens on now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
+}
+
 pub fn docker(args: &[&str]) -> String {
     let out = Command::new("docker")
         .args(args)
@@ -49,6 +55,8 @@ pub fn docker(args: &[&str]) -> String {
 /// Removes everything that an installation has on the engine.
 fn remove_all(installation: &str) {
     let filter = format!("label=func.installation={installation}");
+    // What a test runs beside func; func itself does not know it.
+    let beside = format!("label=functest.of={installation}");
     let each = |list: &[&str], remove: &[&str]| {
         let out = Command::new("docker").args(list).output();
         for id in String::from_utf8_lossy(&out.map(|o| o.stdout).unwrap_or_default()).lines() {
@@ -56,6 +64,7 @@ fn remove_all(installation: &str) {
         }
     };
     each(&["ps", "-aq", "--filter", &filter], &["rm", "-fv"]);
+    each(&["ps", "-aq", "--filter", &beside], &["rm", "-fv"]);
     each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
     let tags = format!("{installation}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
@@ -103,16 +112,22 @@ impl World {
 
     /// A func with these settings besides.
     pub fn with(settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::prepared(settings);
+        world.start();
+        world
+    }
+
+    /// A folder with a key, and no server yet.
+    pub fn prepared(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("func-e2e-").tempdir().expect("a temporary folder");
         let data = func_store::DataDir::open(&folder.path().join("data")).expect("a data folder");
         let installation = data.installation();
         register(&installation, folder.path());
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let mut world = Self { folder, server: None, settings, installation, token: String::new() };
+        let world = Self { folder, server: None, settings, installation, token: String::new() };
         world.make_key("id_ed25519", "ed25519");
         let key = std::fs::read_to_string(world.path("id_ed25519.pub")).expect("the public key");
         std::fs::write(world.data().join("keys/authorized_keys"), key).expect("written");
-        world.start();
         world
     }
 
@@ -132,14 +147,30 @@ impl World {
 
     /// Starts the server and waits until it says that it is ready.
     pub fn start(&mut self) {
-        let log =
-            std::fs::File::options().append(true).create(true).open(self.path("server.log")).expect("a log");
-        let before = log.metadata().expect("its size").len() as usize;
+        let before = self.log().len();
+        let mut command = self.command("all", "127.0.0.1:0", "server");
+        self.server = Some(command.spawn().expect("func starts"));
+        until("func is ready", || {
+            let server = self.server.as_mut().expect("it was started");
+            assert!(server.try_wait().expect("its state").is_none(), "func ended:\n{}", self.log());
+            self.log()[before.min(self.log().len())..].contains("func is ready")
+        });
+        self.read_token();
+    }
+
+    /// `func serve <role>` with this world's data and settings; it logs to `<name>.log`.
+    pub fn command(&self, role: &str, edge_listen: &str, name: &str) -> Command {
+        let log = self.path(&format!("{name}.log"));
+        let log = std::fs::File::options().append(true).create(true).open(log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_func"));
         command
-            .args(["serve", "all", "--edge-listen", "127.0.0.1:0", "--log", "debug", "--data"])
+            .args(["serve", role, "--edge-listen", edge_listen, "--log", "debug", "--data"])
             .arg(self.data());
-        command.args(["--ssh-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        for door in ["ssh-listen", "http-listen"] {
+            if !self.settings.iter().any(|(name, _)| name == door) {
+                command.arg(format!("--{door}=127.0.0.1:0"));
+            }
+        }
         for (name, value) in &self.settings {
             command.arg(format!("--{name}={value}"));
         }
@@ -147,12 +178,11 @@ impl World {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
-        self.server = Some(command.spawn().expect("func starts"));
-        until("func is ready", || {
-            let server = self.server.as_mut().expect("it was started");
-            assert!(server.try_wait().expect("its state").is_none(), "func ended:\n{}", self.log());
-            self.log()[before.min(self.log().len())..].contains("func is ready")
-        });
+        command
+    }
+
+    /// Reads git's token out of the log, where a new installation tells it.
+    pub fn read_token(&mut self) {
         if let Some(at) = self.log().find("shown only now: ") {
             self.token = self.log()[at + 16..].split_whitespace().next().expect("the token").to_owned();
         }
@@ -182,8 +212,15 @@ impl World {
         self.server.as_ref().expect("it runs").id()
     }
 
+    /// What the server has logged; of services that run apart, one after the other.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+        let mut logs: Vec<PathBuf> = std::fs::read_dir(self.folder.path())
+            .expect("the world's folder")
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect();
+        logs.sort();
+        logs.iter().map(|log| std::fs::read_to_string(log).unwrap_or_default()).collect()
     }
 
     fn info(&self) -> serde_json::Value {

@@ -1,0 +1,142 @@
+//! Clients that ask all the time, and a count of what they were answered.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How many failures are kept in words.
+const FAILURES_TOLD: usize = 50;
+/// How long one request may take: longer than any deadline of func's.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// One client's habit: where it asks, and what is a good answer.
+#[derive(Clone)]
+pub struct Habit {
+    pub edge: SocketAddr,
+    pub host: String,
+    pub path: String,
+    /// What the body of a 200 has to begin with.
+    pub says: String,
+    /// How long it waits between an answer and the next request.
+    pub pause: Duration,
+}
+
+impl Habit {
+    /// Asks for `/`, ten times a second, and wants to hear `hello`.
+    pub fn hello(edge: SocketAddr, app: &str) -> Self {
+        let (host, path, says) = (format!("{app}.localhost"), "/".to_owned(), "hello".to_owned());
+        Self { edge, host, path, says, pause: Duration::from_millis(100) }
+    }
+}
+
+/// What all clients saw together.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub sent: AtomicU64,
+    pub answered: AtomicU64,
+    pub failed: AtomicU64,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Counts {
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The first failures, each with its time since the load began.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures.lock().expect("no client panicked").clone()
+    }
+
+    fn fail(&self, why: String) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let mut failures = self.failures.lock().expect("no client panicked");
+        if failures.len() < FAILURES_TOLD {
+            failures.push(why);
+        }
+    }
+}
+
+/// Running clients. They end when it is dropped; [`Load::end`] gives their counts.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts one client for each habit, each on a connection of its own that it keeps.
+    pub fn start(habits: Vec<Habit>) -> Self {
+        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
+        let (stopped, counted) = (stop.clone(), counts.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let began = Instant::now();
+                let clients = habits.into_iter().map(|h| client(h, stopped.clone(), counted.clone(), began));
+                futures_util::future::join_all(clients).await;
+            });
+        });
+        Self { stop, counts, thread: Some(thread) }
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Ends the clients, each after the answer that it waits for, and gives their counts.
+    pub fn end(mut self) -> Arc<Counts> {
+        self.join();
+        self.counts.clone()
+    }
+
+    fn join(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+async fn client(habit: Habit, stop: Arc<AtomicBool>, counts: Arc<Counts>, began: Instant) {
+    let client = reqwest::Client::builder().timeout(LONGEST).no_proxy().build().expect("a client");
+    let url = format!("http://{}{}", habit.edge, habit.path);
+    while !stop.load(Ordering::Relaxed) {
+        counts.sent.fetch_add(1, Ordering::Relaxed);
+        let asked_ms = began.elapsed().as_millis();
+        match ask(&client, &url, &habit).await {
+            Ok(()) => _ = counts.answered.fetch_add(1, Ordering::Relaxed),
+            Err(why) => {
+                let now_ms = began.elapsed().as_millis();
+                counts.fail(format!(
+                    "{} {}: asked at {asked_ms} ms, failed at {now_ms} ms: {why}",
+                    habit.host, habit.path
+                ));
+            }
+        }
+        tokio::time::sleep(habit.pause).await;
+    }
+}
+
+async fn ask(client: &reqwest::Client, url: &str, habit: &Habit) -> Result<(), String> {
+    let answer = client.get(url).header("host", &habit.host).send().await;
+    let answer = answer.map_err(|e| format!("{e:?}"))?;
+    let status = answer.status().as_u16();
+    let body = answer.text().await.map_err(|e| format!("{status}, then {e:?}"))?;
+    match status == 200 && body.starts_with(&habit.says) {
+        true => Ok(()),
+        false => Err(format!("{status}: {}", body.chars().take(200).collect::<String>())),
+    }
+}
