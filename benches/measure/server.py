@@ -51,7 +51,8 @@ class Server:
         """Starts it, with the ledger in memory unless it is told otherwise, and waits until it is ready."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FUNC_")}
         doors = [f"--{door}-listen=127.0.0.1:0" for door in ("edge", "ssh", "http")]
-        command = [self.program, "serve", "all", "--data", self.data, "--idle", "5s", *doors, *self.options]
+        engine = f"--docker={self.engine.path}"
+        command = [self.program, "serve", "all", "--data", self.data, "--idle", "5s", engine, *doors, *self.options]
         log = os.path.join(self.folder, "server.log")
         before = os.path.getsize(log) if os.path.exists(log) else 0
         self.process = Process(command, log, environment)

@@ -103,3 +103,43 @@ fn a_browser_is_shown_a_page_while_a_slow_app_starts_and_nobody_else_is() {
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello one".into()));
     assert_eq!(world.curl("shop.localhost", "/", &["-H", accept]), (200, "hello one".into()));
 }
+
+#[test]
+fn an_app_with_a_schedule_is_woken_though_nobody_asks() {
+    let world = live("warm-at = [\"* * * * *\"]\nidle = \"5s\"\n", &[]);
+    let rests = || ["cold", "poised"].contains(&world.phase("shop").as_str());
+    until("it is at rest", rests);
+    until("it is woken at the next minute", || world.phase("shop") == "warm");
+    until("it sleeps again", rests);
+}
+
+/// What memory a frozen instance keeps, in bytes.
+fn frozen_bytes() -> u64 {
+    let world = live("freeze = \"3s\"\n", &[]);
+    frozen(&world);
+    let name = format!("{}-shop-v1.1", world.installation);
+    let used = docker(&["stats", "--no-stream", "--format", "{{.MemUsage}}", &name]);
+    let (number, unit) =
+        used.split_once("iB").expect("a size").0.split_at(used.find("iB").expect("a size") - 1);
+    let number: f64 = number.parse().expect("a number");
+    let factor = if unit == "M" { 1_048_576.0 } else { 1_024.0 };
+    (number * factor) as u64
+}
+
+#[test]
+fn where_memory_is_short_what_was_used_last_stays_frozen() {
+    let cap = format!("{}", frozen_bytes() * 3 / 2);
+    let world = World::with(&[("frozen-memory", &cap)]);
+    for app in ["shop", "page"] {
+        let repo = Repo::app(&world, "one");
+        repo.write("func.toml", "freeze = \"3s\"\n");
+        repo.commit("settings");
+        repo.push(&world.ssh_url(app)).succeeded();
+    }
+    let (_, before) = world.get("shop.localhost", "/start");
+    until("the one that was used before is stopped", || {
+        ["cold", "poised"].contains(&world.phase("page").as_str())
+    });
+    frozen(&world);
+    assert_eq!(world.get("shop.localhost", "/start"), (200, before), "the same process");
+}
