@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use tracing::info;
 
 use crate::RunnerError;
+use crate::addresses::Addresses;
 use crate::call::{ASK, call};
 use crate::image::Images;
 use crate::remove::Burials;
@@ -32,6 +33,9 @@ pub(crate) const PORT: &str = "func.port";
 pub(crate) const GATE: &str = "func.gate";
 /// The digest of what a container that was made ahead was asked to be; empty for others.
 pub(crate) const MADE: &str = "func.made";
+
+/// The subnet of our network, if it is one in which containers may be given addresses.
+pub(crate) const SUBNET: &str = "func.subnet";
 
 /// What the runner needs to know.
 #[derive(Debug, Clone)]
@@ -57,6 +61,7 @@ struct Inner {
     engine: OnceCell<bollard::Docker>,
     images: Images,
     burials: Burials,
+    addresses: Addresses,
 }
 
 impl fmt::Debug for Docker {
@@ -74,6 +79,7 @@ impl Docker {
                 engine: OnceCell::new(),
                 images: Images::default(),
                 burials: Burials::default(),
+                addresses: Addresses::new(),
             }),
         }
     }
@@ -125,6 +131,11 @@ impl Docker {
     /// Gives the turns of containers that are being removed.
     pub(crate) fn burials(&self) -> &Burials {
         &self.inner.burials
+    }
+
+    /// Gives the addresses of new containers.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.inner.addresses
     }
 
     /// Gives the connection; the first call agrees with the engine on a version.

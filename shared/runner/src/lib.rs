@@ -4,6 +4,7 @@
 //! smoke test of a deploy), the cleaner `Start`, `Hold`, `Stop` and `Look`. `Docker` is all five; `Remote` is the
 //! cleaner's `Start` for those who have no Docker.
 
+mod addresses;
 mod build;
 mod buildkit_lines;
 mod call;

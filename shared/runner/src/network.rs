@@ -1,15 +1,16 @@
 //! The network of all instances: the host reaches each of them, and none reaches another.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bollard::models::{NetworkCreateRequest, NetworkInspect};
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, NetworkInspect};
 use bollard::query_parameters::InspectNetworkOptions;
 use func_store::Lock;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::call::{ASK, CallError, WORK, call, present};
-use crate::docker::INSTALLATION;
+use crate::docker::{INSTALLATION, SUBNET};
 use crate::{Docker, RunnerError};
 
 const ICC: &str = "com.docker.network.bridge.enable_icc";
@@ -28,18 +29,11 @@ impl Docker {
         if self.network_is_ours().await? {
             return Ok(());
         }
-        let request = NetworkCreateRequest {
-            name: self.installation().to_owned(),
-            driver: Some("bridge".to_owned()),
-            options: Some(HashMap::from([(ICC.to_owned(), "false".to_owned())])),
-            labels: Some(self.labels()),
-            ..Default::default()
-        };
-        let made = call("make the network", WORK, self.engine().await?.create_network(request)).await;
-        match made {
-            Ok(_) => info!(network = self.installation(), "made the network {}", self.installation()),
-            Err(CallError::Denied { status: 409, .. }) => {}
-            Err(error) => return Err(error.into()),
+        // The engine chooses a subnet that nothing else on this machine has, and gives addresses in it by itself. It
+        // takes addresses of ours only in a subnet that it was given: so it is given the one that it chose.
+        self.create_network(None).await?;
+        if let Some(subnet) = self.chosen_subnet().await? {
+            self.make_again_with(subnet).await?;
         }
         if self.network_is_ours().await? {
             return Ok(());
@@ -48,6 +42,74 @@ impl Docker {
             verb: "make the network",
             said: "it was made and is not there".to_owned(),
         })
+    }
+
+    async fn create_network(&self, subnet: Option<String>) -> Result<(), RunnerError> {
+        let mut labels = self.labels();
+        labels.extend(subnet.clone().map(|subnet| (SUBNET.to_owned(), subnet)));
+        let ipam = subnet.map(|subnet| Ipam {
+            config: Some(vec![IpamConfig { subnet: Some(subnet), ..Default::default() }]),
+            ..Default::default()
+        });
+        let request = NetworkCreateRequest {
+            name: self.installation().to_owned(),
+            driver: Some("bridge".to_owned()),
+            options: Some(HashMap::from([(ICC.to_owned(), "false".to_owned())])),
+            labels: Some(labels),
+            ipam,
+            ..Default::default()
+        };
+        match call("make the network", WORK, self.engine().await?.create_network(request)).await {
+            Ok(_) => info!(network = self.installation(), "made the network {}", self.installation()),
+            Err(CallError::Denied { status: 409, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Gives the subnet of our network if it is the engine's choice.
+    async fn chosen_subnet(&self) -> Result<Option<String>, RunnerError> {
+        let Some(network) = self.network().await? else { return Ok(None) };
+        if network.labels.as_ref().is_some_and(|labels| labels.contains_key(SUBNET)) {
+            return Ok(None);
+        }
+        let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        Ok(configs.into_iter().find_map(|config| config.subnet))
+    }
+
+    /// Makes the network, which is new and empty, again with a subnet that is given. If somebody takes that meanwhile,
+    /// the engine chooses once more, and its choice stands: addresses are then its own.
+    async fn make_again_with(&self, subnet: String) -> Result<(), RunnerError> {
+        let removed = self.engine().await?.remove_network(self.installation());
+        match call("remove the network", WORK, removed).await {
+            Ok(()) | Err(CallError::Denied { status: 404, .. }) => {}
+            // Something is in it already.
+            Err(error) => {
+                let error = RunnerError::from(error);
+                warn!(%error, "the network keeps the subnet as the engine chose it");
+                return Ok(());
+            }
+        }
+        match self.create_network(Some(subnet)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                warn!(%error, "the engine chooses the addresses");
+                self.create_network(None).await
+            }
+        }
+    }
+
+    /// Gives the address for a new container; `None` if the engine chooses.
+    pub(crate) async fn address(&self) -> Result<Option<Ipv4Addr>, RunnerError> {
+        Ok(self.network().await?.and_then(|network| self.addresses().next(&network)))
+    }
+
+    async fn network(&self) -> Result<Option<NetworkInspect>, RunnerError> {
+        let engine = self.engine().await?;
+        let asked = engine.inspect_network(self.installation(), None::<InspectNetworkOptions>);
+        let network = present(call("look at the network", ASK, asked).await)?;
+        // A name also matches the start of an id.
+        Ok(network.filter(|network| network.name.as_deref() == Some(self.installation())))
     }
 
     async fn network_turn(&self) -> Result<Lock, RunnerError> {
@@ -65,13 +127,7 @@ impl Docker {
     }
 
     async fn network_is_ours(&self) -> Result<bool, RunnerError> {
-        let engine = self.engine().await?;
-        let asked = engine.inspect_network(self.installation(), None::<InspectNetworkOptions>);
-        let Some(network) = present(call("look at the network", ASK, asked).await)? else { return Ok(false) };
-        // A name also matches the start of an id.
-        if network.name.as_deref() != Some(self.installation()) {
-            return Ok(false);
-        }
+        let Some(network) = self.network().await? else { return Ok(false) };
         match stranger(&network, self.installation()) {
             None => Ok(true),
             Some(said) => Err(RunnerError::Refused { verb: "make the network", said }),

@@ -1,12 +1,13 @@
 //! Starting an instance: let go what was made ahead, resume what is paused, or make it; wait until it is ready, leave
 //! nothing running if it fails.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions, WaitContainerOptions};
 use func_model::{Claim, GateName, InstanceId, Release};
 use futures_util::StreamExt;
@@ -196,7 +197,7 @@ impl Docker {
         gate::until_left(&self.gates(), gate, Instant::now() + OPENING).await
     }
 
-    /// Makes and starts a container; `None` if its name was taken just now.
+    /// Makes and starts a container; `None` if its name or its address was taken just now.
     async fn make(
         &self,
         release: &Release,
@@ -213,7 +214,8 @@ impl Docker {
         let created = Instant::now();
         if let Err(error) = self.run(&container, id).await {
             self.discard(&container).await;
-            return Err(error);
+            // An engine that was killed may count addresses as used that nobody has: the next try has another one.
+            return if address_taken(&error) { Ok(None) } else { Err(error) };
         }
         took.start_us = us_since(created);
         Ok(Some(Running { container, addr: None, how: How::Made, took }))
@@ -227,6 +229,7 @@ impl Docker {
         body: ContainerCreateBody,
     ) -> Result<Option<String>, StartError> {
         let options = CreateContainerOptions { name: Some(name.to_owned()), platform: String::new() };
+        let body = ContainerCreateBody { networking_config: self.endpoint().await?, ..body };
         let created = self.engine().await?.create_container(Some(options), body);
         match call("create a container", WORK, created).await {
             Ok(created) => Ok(Some(created.id)),
@@ -242,6 +245,15 @@ impl Docker {
             }
             Err(error) => Err(RunnerError::from(error).into()),
         }
+    }
+
+    /// Says which address a new container gets; `None` if the engine chooses.
+    async fn endpoint(&self) -> Result<Option<NetworkingConfig>, RunnerError> {
+        let Some(address) = self.address().await? else { return Ok(None) };
+        let ipam = EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() };
+        let endpoint = EndpointSettings { ipam_config: Some(ipam), ..Default::default() };
+        let endpoints = HashMap::from([(self.installation().to_owned(), endpoint)]);
+        Ok(Some(NetworkingConfig { endpoints_config: Some(endpoints) }))
     }
 
     pub(crate) async fn run(&self, container: &str, id: &InstanceId) -> Result<(), StartError> {
@@ -331,6 +343,10 @@ fn no_command(said: &str) -> Option<String> {
     let from = MARKS.iter().filter_map(|mark| said.find(mark)).min()?;
     let said = said[from..].trim_end_matches(": unknown").trim_end();
     Some(said.strip_prefix("exec: ").unwrap_or(said).to_owned())
+}
+
+fn address_taken(error: &StartError) -> bool {
+    matches!(error, StartError::Runner(RunnerError::Refused { said, .. }) if said.contains("Address already in use"))
 }
 
 fn us_since(instant: Instant) -> u64 {

@@ -51,6 +51,7 @@ const VERBS: &[&str] = &[
     "name a gate",
     "read the manifest",
     "remove a container",
+    "remove the network",
     "resume a container",
     "start a container",
     "wait for a container",

@@ -1,5 +1,6 @@
 //! Starting: ready or gone, and why.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use func_model::SeenState;
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::images::{archive, bytes};
 use crate::sweep::docker as cli;
-use crate::world::{App, LONG, claim, get, until, world};
+use crate::world::{App, GRACE, LONG, claim, get, until, world};
 
 /// How long an app that never gets ready is waited for.
 const SHORT: Duration = Duration::from_secs(2);
@@ -231,4 +232,35 @@ async fn what_ran_before_the_start_and_is_not_ready_goes_on() {
     assert!(matches!(error, StartError::Silent { .. }), "{error:?}");
     assert!(matches!(world.seen(&id).await, Some(SeenState::Running { .. })));
     world.runner.stop(&id, Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_was_left_is_not_given_to_the_next() {
+    let world = world().await;
+    let ids = ["blog", "shop"].map(|name| world.serving(name));
+    let mut given = BTreeSet::new();
+    for id in ids.iter().cycle().take(4) {
+        given.insert(world.start(id).await.addr.ip());
+        world.runner.stop(id, GRACE).await.unwrap();
+    }
+    assert_eq!(given.len(), 4, "{given:?}");
+}
+
+#[tokio::test]
+async fn an_address_that_somebody_has_is_passed_over() {
+    let world = world().await;
+    let id = world.serving("blog");
+    let addr = world.start(&id).await.addr;
+    world.runner.stop(&id, GRACE).await.unwrap();
+    let std::net::IpAddr::V4(ip) = addr.ip() else { panic!("{addr}") };
+    // The next ones, as the subnet's order has them.
+    let others: Vec<String> =
+        (1..=3).map(|n| std::net::Ipv4Addr::from(u32::from(ip) + n).to_string()).collect();
+    for other in &others {
+        let (label, image) = (format!("func.installation={}", world.installation), world.image.to_string());
+        let args = ["run", "-d", "--network", &world.installation, "--ip", other, "--label", &label];
+        assert_eq!(cli(&[&args[..], &["-e", "MODE=serve", "-e", "PORT=8080", &image]].concat()).len(), 1);
+    }
+    let again = world.start(&id).await.addr.ip();
+    assert!(again != addr.ip() && !others.contains(&again.to_string()), "{again}");
 }
