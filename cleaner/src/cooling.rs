@@ -162,7 +162,11 @@ fn due(record: &Record, rest: Rest, now_ms: u64) -> Due {
 /// # Errors
 /// [`LedgerError`] if the ledger could not be asked.
 pub(crate) async fn cool(cleaner: &Arc<Cleaner>, id: &InstanceId, idle_ms: u64) -> Result<(), LedgerError> {
-    let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    let Some(mut turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    if !cleaner.vacate(&mut turn) {
+        debug!("{id} is not cooled: an edge is in it");
+        return Ok(());
+    }
     match cleaner.config.cool.cool(id, idle_ms).await? {
         Ok(permit) => stop_in_background(cleaner, turn, permit),
         Err(reason) => {

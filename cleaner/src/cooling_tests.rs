@@ -4,6 +4,7 @@ use func_model::LeaseId;
 use func_model::limits::FREEZE_MS;
 
 use super::*;
+use crate::testing::{World, blog, release};
 
 const REST: Rest = Rest { idle_ms: 60_000, freeze: Freeze::Auto, kept: false };
 
@@ -90,4 +91,33 @@ async fn after_a_disturbance_nothing_is_cooled_for_one_lease_time() {
     assert!(calm.look(0));
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(!calm.look(60_000), "it was held up for a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_edge_is_in_is_neither_stopped_nor_frozen_though_the_ledger_knows_no_lease() {
+    let world = World::cold(&[release("blog")]).await;
+    world.warm(&blog(), 10_000).await;
+    let occupied = world.cleaner.occupancy.occupy(&blog()).expect("locked").expect("nobody stops it");
+    freeze(&world.cleaner, &blog(), 0).await.expect("asked");
+    cool(&world.cleaner, &blog(), 0).await.expect("asked");
+    world.retire(&blog()).await;
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    look_once(&world.cleaner).await.expect("looked");
+    world.until_done().await;
+    assert_eq!((world.phase(&blog()).await, world.engine.told()), ("warm", vec![]));
+    drop(occupied);
+    look_once(&world.cleaner).await.expect("looked");
+    world.until_done().await;
+    assert_eq!(world.engine.told(), ["stop blog-v1.1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_granted_to_a_cleaner_that_died_goes_on_if_an_edge_is_in_it() {
+    let world = World::cold(&[release("blog")]).await;
+    world.warm(&blog(), 0).await;
+    world.ledger.cool(&blog(), 0).await.expect("asked").expect("granted");
+    let _occupied = world.cleaner.occupancy.occupy(&blog()).expect("locked").expect("nobody stops it");
+    world.plan().await;
+    world.until_done().await;
+    assert_eq!((world.phase(&blog()).await, world.engine.told()), ("warm", vec![]));
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use func_ledger::{LedgerError, Settle};
 use func_model::{AppName, InstanceId, Phase, ReleaseId, Route, SeenImage, Step};
+use func_runner::State;
 use func_store::Lock;
 use tracing::{debug, info};
 
 use crate::Cleaner;
 use crate::cooling::stop_in_background;
 use crate::freezing::resume;
+use crate::turns::Turn;
 
 /// Does one step. A step that is stale is done: the next plan looks again.
 ///
@@ -22,7 +24,7 @@ pub(crate) async fn execute(cleaner: &Arc<Cleaner>, step: &Step) -> anyhow::Resu
         Step::DropRoute(app) => drop_route(cleaner, app).await,
         Step::Retire(id) => retire(cleaner, id).await,
         Step::Adopt { id, generation, addr } => adopt(cleaner, id, *generation, *addr).await,
-        Step::Discard { id, generation } => settle(cleaner, id, *generation, Settle::Discard).await,
+        Step::Discard { id, generation } => end(cleaner, id, *generation, Settle::Discard).await,
         Step::Gone { id, generation } => settle(cleaner, id, *generation, Settle::Gone).await,
         Step::Reset { id, generation } => settle(cleaner, id, *generation, Settle::Reset).await,
         Step::Thaw(id) => thaw(cleaner, id).await,
@@ -30,7 +32,7 @@ pub(crate) async fn execute(cleaner: &Arc<Cleaner>, step: &Step) -> anyhow::Resu
             cleaner.poises.add(id.clone(), *generation);
             Ok(())
         }
-        Step::StopAgain { id, generation } => settle(cleaner, id, *generation, Settle::Recool).await,
+        Step::StopAgain { id, generation } => stop_again(cleaner, id, *generation).await,
         Step::RemoveContainer { container, instance, running } => {
             remove_container(cleaner, container, instance.as_ref(), *running).await
         }
@@ -97,12 +99,42 @@ async fn adopt(
         Some(release) => used || cleaner.config.look.ready(&release, addr).await,
         None => false,
     };
-    let settled = if ready { Settle::Adopt(addr) } else { Settle::Discard };
-    settle(cleaner, id, generation, settled).await
+    match ready {
+        true => settle(cleaner, id, generation, Settle::Adopt(addr)).await,
+        false => end(cleaner, id, generation, Settle::Discard).await,
+    }
+}
+
+/// One whose stop was not finished is stopped, unless an edge that has no lease is in it: then it goes on.
+async fn stop_again(cleaner: &Arc<Cleaner>, id: &InstanceId, generation: u64) -> anyhow::Result<()> {
+    let Some(turn) = vacated(cleaner, id) else {
+        return match cleaner.config.start.look(id).await? {
+            State::Running { addr } => settle(cleaner, id, generation, Settle::Adopt(addr)).await,
+            State::Paused { .. } | State::Stopped => Ok(()),
+        };
+    };
+    settle_in(cleaner, turn, generation, Settle::Recool).await
+}
+
+/// Settles so that it is stopped, unless somebody is in it.
+async fn end(cleaner: &Arc<Cleaner>, id: &InstanceId, generation: u64, how: Settle) -> anyhow::Result<()> {
+    let Some(turn) = vacated(cleaner, id) else { return Ok(()) };
+    settle_in(cleaner, turn, generation, how).await
+}
+
+/// Gives the turn of an instance that nobody is in.
+fn vacated(cleaner: &Cleaner, id: &InstanceId) -> Option<Turn> {
+    let mut turn = cleaner.turns.try_take(id)?;
+    cleaner.vacate(&mut turn).then_some(turn)
 }
 
 async fn settle(cleaner: &Arc<Cleaner>, id: &InstanceId, generation: u64, how: Settle) -> anyhow::Result<()> {
     let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    settle_in(cleaner, turn, generation, how).await
+}
+
+async fn settle_in(cleaner: &Arc<Cleaner>, turn: Turn, generation: u64, how: Settle) -> anyhow::Result<()> {
+    let id = &turn.id().clone();
     let (said, again) = (format!("settled {id}: {how:?}"), comes_to_rest(&how));
     let permit = cleaner.config.cool.settle(id, generation, how).await?;
     info!(app.name = %id.release.app, release = %id.release, generation, "{said}");
@@ -148,7 +180,10 @@ async fn remove_container(
     instance: Option<&InstanceId>,
     running: bool,
 ) -> anyhow::Result<()> {
-    let turn = instance.map(|id| cleaner.turns.try_take(id));
+    let turn = match running {
+        true => instance.map(|id| vacated(cleaner, id)),
+        false => instance.map(|id| cleaner.turns.try_take(id)),
+    };
     if matches!(turn, Some(None)) {
         return Ok(());
     }

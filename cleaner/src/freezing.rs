@@ -29,7 +29,11 @@ pub(crate) async fn freeze(
     id: &InstanceId,
     after_ms: u64,
 ) -> Result<(), LedgerError> {
-    let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    let Some(mut turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    if !cleaner.vacate(&mut turn) {
+        debug!("{id} is not frozen: an edge is in it");
+        return Ok(());
+    }
     match cleaner.config.cool.freeze(id, after_ms).await? {
         Ok(permit) => {
             cleaner.tasks.spawn(pause(cleaner.clone(), turn, permit));

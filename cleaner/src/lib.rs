@@ -25,7 +25,7 @@ use anyhow::{Context, bail};
 use func_ledger::{Cool, Enter, Promote, Watch};
 use func_model::{LeaseId, NotYet, Release, ReleaseId};
 use func_runner::{Hold, Look, START_SOCKET, Start, Stop};
-use func_store::{DataDir, Lock, Manifests};
+use func_store::{DataDir, Lock, Manifests, Occupancy};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,7 +33,7 @@ use tracing::warn;
 
 use places::{Places, places_here};
 use poising::Poises;
-use turns::Turns;
+use turns::{Turn, Turns};
 
 /// What a cleaner needs.
 pub struct Config {
@@ -65,6 +65,7 @@ struct Cleaner {
     /// Starts, stops and the like under way; each ends by itself.
     tasks: TaskTracker,
     turns: Arc<Turns>,
+    occupancy: Occupancy,
     places: Arc<Places>,
     poises: Poises,
     /// Something has changed, or the ledger is lost: plan at once.
@@ -75,6 +76,7 @@ struct Cleaner {
 impl Cleaner {
     fn new(config: Config, places: usize) -> Arc<Self> {
         Arc::new(Self {
+            occupancy: Occupancy::new(&config.data),
             config,
             tasks: TaskTracker::new(),
             turns: Arc::default(),
@@ -103,6 +105,22 @@ impl Cleaner {
         match reason {
             NotYet::NotWarm => self.retry_soon(),
             NotYet::Leased | NotYet::Used | NotYet::Quarantine => {}
+        }
+    }
+
+    /// Sees to it that no edge is in an instance, nor gets in while the turn lasts; false if one is. Asked before whatever
+    /// may stop or pause it: an edge that is cut off from the ledger has requests in it and no lease.
+    fn vacate(&self, turn: &mut Turn) -> bool {
+        match self.occupancy.vacate(turn.id()) {
+            Ok(Some(vacant)) => {
+                turn.keep_vacant(vacant);
+                true
+            }
+            Ok(None) => false,
+            Err(e) => {
+                warn!("{} is left alone, since nobody can say who is in it: {e}", turn.id());
+                false
+            }
         }
     }
 

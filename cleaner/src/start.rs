@@ -160,7 +160,7 @@ async fn has_to_be_made(cleaner: &Cleaner, id: &InstanceId, poised: Option<&Pois
     if poised.is_some_and(shut) {
         return false;
     }
-    !matches!(cleaner.config.start.look(id).await, Ok(State::Running { .. }))
+    !matches!(cleaner.config.start.look(id).await, Ok(State::Running { .. } | State::Paused { .. }))
 }
 
 /// Gives the place back when the start ends, or takes too long for it.

@@ -63,7 +63,9 @@ pub(crate) fn end_old_stops(cleaner: &Arc<Cleaner>) -> io::Result<()> {
     for entry in entries {
         let name = entry?.file_name();
         let id = name.to_str().and_then(|name| name.parse().ok());
-        if let Some(turn) = id.and_then(|id| cleaner.turns.try_take(&id)) {
+        if let Some(mut turn) = id.and_then(|id| cleaner.turns.try_take(&id)) {
+            // The stop is under way, whoever is in it.
+            cleaner.vacate(&mut turn);
             cleaner.tasks.spawn(end(cleaner.clone(), turn));
         }
     }

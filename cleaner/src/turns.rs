@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use func_model::InstanceId;
+use func_store::Vacant;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 /// How many may wait for one instance's turn: every edge, the builder, and calls that were made again.
@@ -57,7 +58,7 @@ impl Turns {
             return None;
         }
         line.people += 1;
-        Some(Turn { turns: self.clone(), id: id.clone(), turn: line.turn.clone(), guard: None })
+        Some(Turn { turns: self.clone(), id: id.clone(), turn: line.turn.clone(), guard: None, vacant: None })
     }
 }
 
@@ -68,6 +69,7 @@ pub(crate) struct Turn {
     id: InstanceId,
     turn: Arc<AsyncMutex<()>>,
     guard: Option<OwnedMutexGuard<()>>,
+    vacant: Option<Vacant>,
 }
 
 impl Turn {
@@ -75,10 +77,16 @@ impl Turn {
     pub(crate) fn id(&self) -> &InstanceId {
         &self.id
     }
+
+    /// Keeps the instance vacant for as long as the turn lasts.
+    pub(crate) fn keep_vacant(&mut self, vacant: Vacant) {
+        self.vacant = Some(vacant);
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        drop(self.vacant.take());
         drop(self.guard.take());
         let mut lines = self.turns.lines();
         if let Some(line) = lines.get_mut(&self.id) {

@@ -13,7 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_ledger::{Cool, Memory, Restored, RestoredInstance, RestoredState, Watch};
 use func_model::{Claim, GateName, InstanceId, Poised, Record, Route};
+
 use func_runner::{How, RunnerError, Start, StartError, StartTimes, Started, State};
+use func_store::{DataDir, Occupancy};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,6 +29,8 @@ pub(crate) struct Cleaner {
     answers: Mutex<VecDeque<Answer>>,
     pub(crate) starts: AtomicUsize,
     pub(crate) looks: AtomicUsize,
+    /// Where it says that the instance runs.
+    pub(crate) runs: Mutex<Option<SocketAddr>>,
 }
 
 impl Cleaner {
@@ -57,7 +61,8 @@ impl Start for Cleaner {
     async fn look(&self, _: &InstanceId) -> Result<State, RunnerError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
-        Ok(State::Stopped)
+        let runs = *self.runs.lock().expect("no panic");
+        Ok(runs.map_or(State::Stopped, |addr| State::Running { addr }))
     }
 }
 
@@ -114,6 +119,11 @@ impl Gate {
 
     fn folder(&self) -> std::path::PathBuf {
         self.gates.path().join(self.name.to_string())
+    }
+
+    /// The occupancy of a data folder in the gates' own.
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        Occupancy::new(&DataDir::open(&self.gates.path().join("data")).expect("made"))
     }
 
     pub(crate) fn poised(&self, addr: SocketAddr) -> Poised {

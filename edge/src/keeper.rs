@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use func_ledger::Enter;
 use func_model::{InstanceId, LeaseId};
+use func_store::Occupancy;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
@@ -18,11 +19,12 @@ const BATCH: usize = 256;
 pub(crate) struct Keeper {
     slots: Arc<Slots>,
     enter: Arc<dyn Enter>,
+    occupancy: Occupancy,
 }
 
 impl Keeper {
-    pub(crate) fn new(slots: Arc<Slots>, enter: Arc<dyn Enter>) -> Self {
-        Self { slots, enter }
+    pub(crate) fn new(slots: Arc<Slots>, enter: Arc<dyn Enter>, occupancy: Occupancy) -> Self {
+        Self { slots, enter, occupancy }
     }
 
     /// Keeps leases for ever.
@@ -32,6 +34,7 @@ impl Keeper {
         let mut away = false;
         loop {
             tick.tick().await;
+            self.occupy();
             let duties = self.slots.duties(false);
             if duties.is_empty() && !away {
                 continue;
@@ -48,21 +51,35 @@ impl Keeper {
         }
     }
 
+    /// Occupies what a lease is held on. What the cleaner keeps vacant just now is tried again at the next look: until then,
+    /// and for much longer, the lease protects it.
+    fn occupy(&self) {
+        for slot in self.slots.unoccupied() {
+            match self.occupancy.occupy(&slot.id) {
+                Ok(Some(occupied)) => slot.occupy(occupied),
+                Ok(None) => {}
+                Err(e) => debug!("{} is not occupied: {e}", slot.id),
+            }
+        }
+    }
+
     /// Leaves every lease: nothing is in flight any more, or it will be cut.
     pub(crate) async fn leave_all(&self) {
         let duties = self.slots.duties(true);
         self.fulfil(duties).await;
     }
 
-    /// Gives whether the ledger answered. What was to be left and could not be ends by itself.
+    /// Gives whether the ledger answered; one that did not is not asked for the rest. What was to be left and could not be
+    /// ends by itself, and what was to be renewed is still due.
     async fn fulfil(&self, duties: Vec<(Arc<Slot>, Duty)>) -> bool {
-        let mut answered = true;
         let mut duties = duties.into_iter().peekable();
         loop {
             let batch: Vec<_> = duties.by_ref().take(BATCH).collect();
-            answered &= self.fulfil_batch(batch).await;
+            if !self.fulfil_batch(batch).await {
+                return false;
+            }
             if duties.peek().is_none() {
-                return answered;
+                return true;
             }
         }
     }

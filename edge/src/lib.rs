@@ -8,6 +8,7 @@ mod answer;
 mod fake;
 mod keeper;
 mod metrics;
+mod outage;
 mod page;
 mod proxy;
 mod request;
@@ -30,6 +31,7 @@ use func_ledger::{Enter, Watch};
 use func_model::HostName;
 use func_model::limits::RETRIES_MAX;
 use func_runner::Start;
+use func_store::Occupancy;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora::protocols::TcpKeepalive;
@@ -45,6 +47,7 @@ use tracing::{debug, info, warn};
 
 use keeper::Keeper;
 use metrics::Metrics;
+use outage::Outage;
 use proxy::Proxy;
 use routes::Routes;
 use slot::Slots;
@@ -64,6 +67,8 @@ pub struct Config {
     pub start: Arc<dyn Start>,
     /// The folder of the gates' own folders: the edge opens what is poised itself.
     pub gates: PathBuf,
+    /// Tells the cleaner what is in use here, also while the ledger does not answer.
+    pub occupancy: Occupancy,
     /// Where metrics are told: `GET /metrics`, `GET /healthz`.
     pub socket: Option<PathBuf>,
     /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
@@ -90,10 +95,12 @@ const CLIENT_ALIVE: TcpKeepalive = TcpKeepalive {
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let slots = Arc::new(Slots::new(config.holder));
     let routes = Arc::new(Routes::new(config.domain, config.watch.clone()));
-    let keeper = Arc::new(Keeper::new(slots.clone(), config.enter.clone()));
+    let keeper = Arc::new(Keeper::new(slots.clone(), config.enter.clone(), config.occupancy.clone()));
     let metrics = Arc::new(Metrics::new());
     let (enter, watching, start) = (config.enter, config.watch, config.start);
-    let wake = Arc::new(Wake::new(slots.clone(), enter, watching, start, config.gates, metrics.clone()));
+    let outage = Outage::new(config.occupancy, start.clone());
+    let wake = Wake::new(slots.clone(), enter, watching, start, config.gates, outage, metrics.clone());
+    let wake = Arc::new(wake);
     let helpers = TaskTracker::new();
     let done = CancellationToken::new();
     let mut following = helpers.spawn(done.clone().run_until_cancelled_owned(routes.clone().follow()));

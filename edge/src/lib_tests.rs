@@ -32,6 +32,7 @@ impl World {
             watch: ledger,
             start: cleaner.clone(),
             gates: gate.gates.path().to_owned(),
+            occupancy: gate.occupancy(),
             socket: Some(gate.gates.path().join("edge.sock")),
             trusted_proxies: vec![],
             drain: Duration::from_secs(5),

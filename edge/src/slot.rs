@@ -8,6 +8,7 @@ use std::time::Duration;
 use func_ledger::Leaving;
 use func_model::limits::{LEASE_MS, LINGER_MS, MARGIN_MS, RENEW_MS};
 use func_model::{Endpoint, InstanceId, LeaseId};
+use func_store::Occupied;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -33,6 +34,8 @@ struct Held {
 #[derive(Debug, Default)]
 struct State {
     held: Option<Held>,
+    /// Given up with the lease: while it is there the cleaner leaves the instance alone, whatever the ledger says.
+    occupied: Option<Occupied>,
     /// Leases that a newer one has replaced.
     replaced: Vec<LeaseId>,
     in_flight: usize,
@@ -73,8 +76,7 @@ struct Shared {
     serial: AtomicU64,
     requests: AtomicUsize,
     no_requests: Notify,
-    /// The ledger did not answer the last renewal: leases are trusted beyond their time. Safe where the cleaner lost
-    /// it as well, since it stops nothing then; not if this edge alone is cut off from it.
+    /// The ledger did not answer the last renewal: no lease is given up.
     away: AtomicBool,
 }
 
@@ -112,12 +114,13 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters if a lease is held and trusted: the fast path.
+    /// Enters if a lease is held and trusted: the fast path. What is occupied is trusted beyond the time of its lease,
+    /// since the ledger may be out of reach: the cleaner does not stop it.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<InFlight> {
         let mut state = self.lock();
         let held = state.held.as_ref()?;
         let endpoint = held.endpoint?;
-        if Instant::now() >= held.trusted_until && !self.slots.away.load(Ordering::Acquire) {
+        if state.occupied.is_none() && Instant::now() >= held.trusted_until {
             return None;
         }
         state.in_flight += 1;
@@ -139,6 +142,31 @@ impl Slot {
             state.replaced.push(old.lease);
         }
         state.used = Some(Instant::now());
+    }
+
+    /// Takes note of what is used without the ledger: the lease is yet to be put there.
+    pub(crate) fn stay(&self, lease: LeaseId, endpoint: Endpoint, occupied: Occupied) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let held = Held { lease, endpoint: Some(endpoint), trusted_until: now, renew_at: now };
+        if let Some(old) = state.held.replace(held) {
+            state.replaced.push(old.lease);
+        }
+        state.occupied = Some(occupied);
+        state.used = Some(now);
+    }
+
+    /// Occupies the instance, for as long as a lease is held.
+    pub(crate) fn occupy(&self, occupied: Occupied) {
+        let mut state = self.lock();
+        if state.held.is_some() {
+            state.occupied = Some(occupied);
+        }
+    }
+
+    fn is_unoccupied(&self) -> bool {
+        let state = self.lock();
+        state.held.is_some() && state.occupied.is_none()
     }
 
     /// Takes note of a renewal: where the instance answers now.
@@ -201,6 +229,7 @@ impl Slot {
         let unused = state.in_flight == 0 && state.waiters == 0 && idle_for >= LINGER && !away;
         if unused || leave_all {
             duties.extend(state.held.take().map(|held| leaving(held.lease)));
+            state.occupied = None;
         } else if let Some(held) = state.held.as_ref().filter(|held| held.renew_at <= now) {
             duties.push(Duty::Renew(held.lease.clone()));
         }
@@ -271,6 +300,16 @@ impl Slots {
             Arc::strong_count(slot) > 1 || !slot.is_empty()
         });
         duties
+    }
+
+    /// Gives those that have a lease and are not occupied.
+    pub(crate) fn unoccupied(&self) -> Vec<Arc<Slot>> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().filter(|slot| slot.is_unoccupied()).cloned().collect()
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.shared.away.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_away(&self, away: bool) {

@@ -22,6 +22,13 @@ fn held() -> (Slots, Arc<Slot>, LeaseId) {
     (slots, slot, lease)
 }
 
+fn occupancy() -> (tempfile::TempDir, func_store::Occupancy) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = func_store::DataDir::open(folder.path()).expect("made");
+    let occupancy = func_store::Occupancy::new(&data);
+    (folder, occupancy)
+}
+
 /// What is to be done, in words: `renew edge#1`, `leave edge#1`.
 fn duties(slots: &Slots) -> Vec<String> {
     let word = |duty: &Duty| match duty {
@@ -46,15 +53,35 @@ async fn nobody_enters_without_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_trusted_until_a_margin_before_its_end_and_longer_only_without_a_ledger() {
+async fn a_lease_is_trusted_until_a_margin_before_its_end_and_longer_only_where_it_is_occupied() {
     let (slots, slot, _) = held();
+    let (_folder, occupancy) = occupancy();
     assert_eq!(slot.try_enter().expect("it is held").endpoint, endpoint());
     advance(TRUST).await;
     assert!(slot.try_enter().is_none());
     slots.set_away(true);
+    assert!(slot.try_enter().is_none(), "the cleaner may see no lease");
+    assert_eq!(slots.unoccupied().len(), 1);
+    slot.occupy(occupancy.occupy(&slot.id).expect("locked").expect("nobody stops it"));
     assert!(slot.try_enter().is_some(), "what is warm is served from memory");
-    slots.set_away(false);
-    assert!(slot.try_enter().is_none());
+    assert!(slots.unoccupied().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_vacant_and_what_is_in_use_is_not() {
+    let (slots, slot, _) = held();
+    let (_folder, occupancy) = occupancy();
+    slot.occupy(occupancy.occupy(&slot.id).expect("locked").expect("nobody stops it"));
+    let in_flight = slot.try_enter().expect("it is held");
+    advance(Duration::from_millis(LEASE_MS) * 10).await;
+    duties(&slots);
+    assert!(occupancy.vacate(&slot.id).expect("asked").is_none());
+    drop(in_flight);
+    advance(LINGER).await;
+    duties(&slots);
+    assert!(occupancy.vacate(&slot.id).expect("asked").is_some());
+    slot.occupy(occupancy.occupy(&slot.id).expect("locked").expect("nobody stops it"));
+    assert!(occupancy.vacate(&slot.id).expect("asked").is_some(), "without a lease nothing is occupied");
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,11 +158,10 @@ async fn a_flight_that_died_is_begun_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_ledger_no_lease_is_given_up() {
-    let (slots, slot, lease) = held();
+    let (slots, _slot, lease) = held();
     slots.set_away(true);
     advance(LINGER * 100).await;
     assert_eq!(duties(&slots), [format!("renew {lease}")]);
-    assert!(slot.try_enter().is_some(), "what is warm is served from memory");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::slot::{InFlight, Looked, Slot, Slots};
 use crate::starter::Starter;
 use crate::trace::{Log, Part, Trace, Way};
@@ -86,6 +87,7 @@ pub(crate) struct Wake {
     watch: Arc<dyn Watch>,
     start: Arc<dyn Start>,
     starter: Starter,
+    outage: Outage,
     metrics: Arc<Metrics>,
     flights: TaskTracker,
 }
@@ -98,10 +100,11 @@ impl Wake {
         watch: Arc<dyn Watch>,
         start: Arc<dyn Start>,
         gates: PathBuf,
+        outage: Outage,
         metrics: Arc<Metrics>,
     ) -> Self {
         let starter = Starter::new(start.clone(), gates);
-        Self { slots, enter, watch, start, starter, metrics, flights: TaskTracker::new() }
+        Self { slots, enter, watch, start, starter, outage, metrics, flights: TaskTracker::new() }
     }
 
     /// Enters the release's instance, woken if it sleeps, until `deadline`. Cancel-safe.
@@ -155,8 +158,8 @@ impl Wake {
 
     async fn look(&self, slot: &Slot, endpoint: Endpoint) -> bool {
         match timeout(LOOK, self.start.look(&slot.id)).await {
-            Ok(Ok(State::Running { addr })) if addr == endpoint.addr => false,
-            Ok(Ok(State::Running { .. } | State::Stopped)) => {
+            Ok(Ok(State::Running { addr } | State::Paused { addr })) if addr == endpoint.addr => false,
+            Ok(Ok(State::Running { .. } | State::Paused { .. } | State::Stopped)) => {
                 warn!(instance = %slot.id, generation = endpoint.generation, "{} is gone", slot.id);
                 slot.forsake(endpoint.generation);
                 match self.enter.gone(&slot.id, endpoint.generation).await {
@@ -217,6 +220,10 @@ impl Wake {
         let mut changes = self.watch.changes();
         let mut patience = Patience::new();
         let (mut log, mut waited) = (Log::new(), false);
+        let mut stayed = self.slots.is_away();
+        if stayed && self.outage.stay(slot, &lease).await {
+            return Landing::Woken(None);
+        }
         loop {
             let asked = Instant::now();
             match self.enter.enter(&slot.id, &lease).await {
@@ -246,8 +253,13 @@ impl Wake {
                         }
                     }
                 }
+                Err(LedgerError::Away(_) | LedgerError::Lost)
+                    if !std::mem::replace(&mut stayed, true) && self.outage.stay(slot, &lease).await =>
+                {
+                    return Landing::Woken(None);
+                }
                 // Asked again under the same lease: if the claim was given and only the answer lost, it is ours.
-                Err(LedgerError::Away(_)) if patience.lasts().await => {}
+                Err(LedgerError::Away(_) | LedgerError::Lost) if patience.lasts().await => {}
                 Err(e) => {
                     debug!("{} cannot be entered: {e}", slot.id);
                     return Landing::Refused(Refusal::Lost);

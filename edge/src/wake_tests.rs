@@ -23,11 +23,22 @@ struct World {
 
 impl World {
     async fn new(gate: Gate, state: RestoredState) -> Self {
-        let (ledger, cleaner) = (ledger(state).await, Arc::new(Cleaner::default()));
+        Self::with(gate, ledger(state).await)
+    }
+
+    /// The ledger was lost, and nobody restores it.
+    fn without_a_ledger() -> Self {
+        Self::with(Gate::new(), Arc::new(Memory::new()))
+    }
+
+    fn with(gate: Gate, ledger: Arc<Memory>) -> Self {
+        let cleaner = Arc::new(Cleaner::default());
         let slots = Arc::new(Slots::new("edge".into()));
         let gates = gate.gates.path().to_owned();
         let metrics = Arc::new(Metrics::new());
-        let wake = Wake::new(slots, ledger.clone(), ledger.clone(), cleaner.clone(), gates, metrics);
+        let outage = Outage::new(gate.occupancy(), cleaner.clone());
+        let (enter, watch, start) = (ledger.clone(), ledger.clone(), cleaner.clone());
+        let wake = Wake::new(slots, enter, watch, start, gates, outage, metrics);
         Self { wake: Arc::new(wake), ledger, cleaner, gate }
     }
 
@@ -286,4 +297,26 @@ async fn a_herd_that_was_refused_looks_once() {
         assert!(looked.await.expect("no panic"), "it is gone");
     }
     assert_eq!(world.cleaner.looks(), 1);
+}
+
+#[tokio::test]
+async fn what_runs_is_entered_without_a_ledger_and_not_vacant_then() {
+    let (_listener, addr) = listening().await;
+    let world = World::without_a_ledger();
+    assert!(matches!(world.refusal().await, Refusal::Lost), "it does not run");
+    *world.cleaner.runs.lock().expect("no panic") = Some(addr);
+    let entered = world.enter().await.expect("it runs");
+    assert_eq!(entered.in_flight.endpoint.addr, addr);
+    let occupancy = world.gate.occupancy();
+    assert!(occupancy.vacate(&blog()).expect("asked").is_none());
+}
+
+#[tokio::test]
+async fn what_is_kept_vacant_is_not_entered_without_a_ledger() {
+    let (_listener, addr) = listening().await;
+    let world = World::without_a_ledger();
+    *world.cleaner.runs.lock().expect("no panic") = Some(addr);
+    let occupancy = world.gate.occupancy();
+    let _vacant = occupancy.vacate(&blog()).expect("asked").expect("nobody is in it");
+    assert!(matches!(world.refusal().await, Refusal::Lost));
 }

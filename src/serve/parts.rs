@@ -153,6 +153,7 @@ impl Parts {
             watch: self.ledger.watch.clone(),
             start: self.starter(),
             gates: self.data.gates(),
+            occupancy: func_store::Occupancy::new(&self.data),
             socket: Some(self.data.socket("edge")),
             trusted_proxies: self.settings.trusted_proxies.clone(),
             drain: Duration::from_millis(self.settings.drain_ms),

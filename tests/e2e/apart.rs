@@ -190,6 +190,20 @@ impl Redis {
         docker(&["start", &self.name]);
     }
 
+    /// Lets it stand still, and go on.
+    pub fn pause(&self) {
+        docker(&["pause", &self.name]);
+    }
+
+    pub fn resume(&self) {
+        docker(&["unpause", &self.name]);
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        docker(&["logs", &self.name])
+    }
+
     /// Sends a signal to it: `STOP`, `CONT`.
     pub fn signal(&self, signal: &str) {
         docker(&["kill", "--signal", signal, &self.name]);

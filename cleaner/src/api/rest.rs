@@ -17,6 +17,7 @@ use crate::cooling::stop;
 
 /// How long somebody else's turn is waited for.
 const TURN: Duration = Duration::from_secs(5);
+const IN_USE: &str = "is in use: try again 3 s after its last request";
 
 /// Stops the app's live instance if nobody uses it, and answers with what the app does then.
 pub(super) async fn rest(State(cleaner): State<Arc<Cleaner>>, Path(app): Path<String>) -> Response {
@@ -47,9 +48,12 @@ async fn stop_unused(cleaner: &Arc<Cleaner>, app: &AppName) -> anyhow::Result<Re
         return Ok(Err("is kept warm: func.toml says `min = 1`"));
     }
     let id = release.instance();
-    let Ok(Some(turn)) = timeout(TURN, cleaner.turns.take(&id)).await else {
+    let Ok(Some(mut turn)) = timeout(TURN, cleaner.turns.take(&id)).await else {
         return Ok(Err("is being started or stopped: try again"));
     };
+    if !cleaner.vacate(&mut turn) {
+        return Ok(Err(IN_USE));
+    }
     match cleaner.config.cool.cool(&id, 0).await? {
         Ok(permit) => {
             // It goes on if the caller leaves.
@@ -62,7 +66,7 @@ async fn stop_unused(cleaner: &Arc<Cleaner>, app: &AppName) -> anyhow::Result<Re
             Ok(Ok(()))
         }
         Err(NotYet::NotWarm) => Ok(Ok(())),
-        Err(NotYet::Leased | NotYet::Used) => Ok(Err("is in use: try again 3 s after its last request")),
+        Err(NotYet::Leased | NotYet::Used) => Ok(Err(IN_USE)),
         Err(NotYet::Quarantine) => Ok(Err("may be in use: the ledger was lost less than 15 s ago")),
     }
 }

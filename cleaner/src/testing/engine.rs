@@ -120,7 +120,8 @@ impl Start for Engine {
 
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
         Ok(match self.state().containers.get(id) {
-            Some(SeenState::Running { addr } | SeenState::Paused { addr }) => State::Running { addr: *addr },
+            Some(SeenState::Running { addr }) => State::Running { addr: *addr },
+            Some(SeenState::Paused { addr }) => State::Paused { addr: *addr },
             Some(
                 SeenState::Created | SeenState::Poised { .. } | SeenState::Unreachable | SeenState::Exited,
             )

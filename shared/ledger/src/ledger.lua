@@ -299,7 +299,7 @@ function acts.settle(id, gen, how, what)
     if r.phase ~= 'cooling' then return { 'stale' } end
   elseif how == 'poise' then
     if r.phase ~= 'cold' or r.retired then return { 'stale' } end
-  elseif not unclaimed(r) then
+  elseif not unclaimed(r) and not (how == 'adopt' and r.phase == 'cooling') then
     return { 'stale' }
   end
   if how == 'discard' and (quarantined() or leased(id)) then return { 'done' } end

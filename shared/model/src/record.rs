@@ -61,7 +61,8 @@ pub enum Act {
     Frozen { generation: u64, addr: SocketAddr },
     /// The cleaner has made the next one ahead, and the record was cold all the time.
     Poise { generation: u64, poised: Poised },
-    /// The cleaner found it running and answering, though nobody has the claim.
+    /// The cleaner found it running and answering, though nobody has the claim; or an edge is in what was about to be
+    /// stopped.
     Adopt { generation: u64, addr: SocketAddr },
     /// The cleaner found it not running, though it should be.
     Reset { generation: u64 },
@@ -198,7 +199,8 @@ impl Record {
                 Ok(Outcome::Done)
             }
             Act::Adopt { generation, addr } => {
-                self.expect(*generation, self.unclaimed(now_ms))?;
+                let cooling = matches!(self.phase, Phase::Cooling { .. });
+                self.expect(*generation, self.unclaimed(now_ms) || cooling)?;
                 self.used_ms = self.used_ms.max(now_ms);
                 Ok(self.turn(Phase::Warm { addr: *addr }))
             }

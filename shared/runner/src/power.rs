@@ -140,8 +140,10 @@ pub struct StartTimes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its process has been started and has not ended: it may not be ready yet, or be paused.
+    /// Its process has been started and has not ended: it may not be ready yet.
     Running { addr: SocketAddr },
+    /// As `Running`, and it is paused.
+    Paused { addr: SocketAddr },
     /// It has exited, there is none, or it is only made ahead and waits at its gate.
     Stopped,
 }

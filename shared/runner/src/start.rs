@@ -77,7 +77,8 @@ impl Start for Docker {
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
         let Some(found) = self.container(&self.name(id)).await? else { return Ok(State::Stopped) };
         Ok(match (found.life, found.addr) {
-            (Life::Running | Life::Paused, Some(addr)) => State::Running { addr },
+            (Life::Running, Some(addr)) => State::Running { addr },
+            (Life::Paused, Some(addr)) => State::Paused { addr },
             (Life::Running | Life::Paused, None) | (Life::Poised(_) | Life::Over, _) => State::Stopped,
         })
     }

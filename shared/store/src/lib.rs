@@ -15,6 +15,7 @@ mod disk;
 mod lock;
 mod log_file;
 mod manifests;
+mod occupancy;
 mod token;
 
 use std::io;
@@ -26,6 +27,7 @@ pub use disk::DataDir;
 pub use lock::Lock;
 pub use log_file::{LogFile, tail};
 pub use manifests::Manifests;
+pub use occupancy::{Occupancy, Occupied, Vacant};
 pub use token::Token;
 
 /// Why the disk could not be read or written.

@@ -42,6 +42,7 @@ contract! {
     a_route_is_read_as_it_was_promoted
     an_app_that_is_dropped_has_no_route_and_no_way_in
     gone_counts_only_for_the_generation_that_was_seen
+    what_was_to_be_stopped_is_adopted_again_and_not_stopped_under_the_old_permit
     a_stray_is_adopted_or_discarded_but_never_under_a_claim
     what_is_leased_is_never_discarded
     a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over
@@ -247,6 +248,17 @@ async fn a_stray_is_adopted_or_discarded_but_never_under_a_claim(world: World) {
         world.ledger.settle(&unknown, 0, Settle::Discard).await.expect("nobody knows it").expect("a permit");
     stale(world.ledger.settle(&unknown, 0, Settle::Discard).await);
     world.ledger.cooled(&permit).await.expect("the permit stands");
+}
+
+async fn what_was_to_be_stopped_is_adopted_again_and_not_stopped_under_the_old_permit(world: World) {
+    let (id, first) = world.warm("blog").await;
+    let left = Leaving { id: id.clone(), lease: first, idle_for_ms: 0 };
+    world.ledger.keep(&[], &[left]).await.expect("left");
+    let permit = world.ledger.cool(&id, 0).await.expect("it answers").expect("nobody is in it");
+    let stays = world.ledger.settle(&id, permit.generation, Settle::Adopt(addr())).await;
+    assert_eq!(stays.expect("somebody is in it"), None);
+    assert_eq!(world.phase(&id).await, "warm");
+    stale(world.ledger.cooled(&permit).await);
 }
 
 async fn what_is_leased_is_never_discarded(world: World) {

@@ -14,7 +14,7 @@ async fn a_paused_instance_is_resumed_by_a_start() {
         assert_eq!(world.runner.pause(&id).await.unwrap(), Some(addr));
         assert_eq!(world.seen(&id).await, Some(SeenState::Paused { addr }));
     }
-    assert_eq!(world.runner.look(&id).await.unwrap(), State::Running { addr });
+    assert_eq!(world.runner.look(&id).await.unwrap(), State::Paused { addr });
     let memory_bytes = world.runner.memory_bytes(&id).await.unwrap();
     assert!(memory_bytes > 100_000 && memory_bytes < 64 * 1024 * 1024, "{memory_bytes}");
     let started = world.start(&id).await;
