@@ -1,5 +1,6 @@
 //! When it is calm, and what is due then.
 
+use func_ledger::Cool;
 use func_model::LeaseId;
 use func_model::limits::FREEZE_MS;
 

@@ -10,7 +10,7 @@ use func_model::{AppName, HostName, Refusal, host_of};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -31,9 +31,9 @@ const WAIT: Duration = Duration::from_millis(WAKE_MS + STOP_GRACE_MS);
 const PAGE_AFTER: Duration = Duration::from_secs(3);
 /// How long a connection to an instance on this machine may take.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long an unused connection to an instance is kept. Shorter than what servers commonly allow (5 s), so that it is
-/// we who close.
-const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
+/// How long an unused connection to an instance is kept. Shorter than what servers commonly allow (2 s or more), so that
+/// it is we who close: a request that meets a connection which the app is just closing is not sent again.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(1);
 /// The first wait before a refused connection is tried again; doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// How often a route is looked up again for a request whose release was just retired.
@@ -306,8 +306,8 @@ impl ProxyHttp for Proxy {
         error
     }
 
-    /// Sent, or perhaps sent: repeated only if the method is safe, and the connection was an old one that turned out
-    /// to be closed.
+    /// Sent, or perhaps sent: repeated only if the system took nothing of it, since the kept connection was closed. An
+    /// end of the connection afterwards does not tell whether the app had read the request before.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -317,11 +317,10 @@ impl ProxyHttp for Proxy {
         client_reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("Peer: {peer}"));
-        if Kind::of(session) == Kind::Safe && !session.as_ref().retry_buffer_truncated() {
-            error.retry.decide_reuse(client_reused);
-        } else {
-            error.set_retry(false);
-        }
+        let refused =
+            *error.root_etype() == ErrorType::WriteError && *error.esource() == ErrorSource::Upstream;
+        let only_a_head = Kind::of(session) == Kind::Safe && session.is_body_empty();
+        error.set_retry(client_reused && refused && only_a_head);
         error
     }
 

@@ -37,9 +37,9 @@ pub(crate) fn request_id(session: &Session, trusted: bool) -> String {
 /// What decides which connection a request gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// GET, HEAD and the like: may be sent again on a new connection if the kept one was closed.
+    /// GET, HEAD and the like: may be sent on a kept connection.
     Safe,
-    /// Everything else: is sent once.
+    /// Everything else: has a new connection, which cannot be closing.
     Unsafe,
     /// A WebSocket: has its connection for itself.
     Upgrade,

@@ -18,6 +18,7 @@ mod poised;
 mod quick_start;
 mod redis_losses;
 mod restarts;
+mod retries;
 mod visitor;
 mod waking;
 mod world;

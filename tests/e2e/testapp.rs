@@ -57,9 +57,10 @@ async fn serve() {
         .route("/sse", get(sse))
         .route("/drip", get(drip))
         .route("/slow", get(slow))
-        .route("/exit", any(|| async { std::process::exit(4) as () }))
+        .route("/exit", any(exit))
         .route("/ws", any(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) }))
-        .route("/connect", get(connect));
+        .route("/connect", get(connect))
+        .layer(axum::middleware::map_request(tell_arrival));
     tokio::spawn(async {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a signal");
@@ -68,6 +69,23 @@ async fn serve() {
         std::process::exit(0);
     });
     axum::serve(listener, app).await.expect("serving");
+}
+
+/// Prints a line for each request that has a `case`, before anything of its body is read.
+async fn tell_arrival(request: Request) -> Request {
+    if request.uri().query().is_some_and(|query| query.contains("case=")) {
+        println!("arrived: {} {}", request.method(), request.uri());
+    }
+    request
+}
+
+/// Ends the process without an answer; with `read`, after the body has come whole.
+async fn exit(asked: Asked, request: Request) {
+    if number(&asked, "read") > 0 {
+        let mut body = request.into_body().into_data_stream();
+        while let Some(Ok(_)) = body.next().await {}
+    }
+    std::process::exit(4)
 }
 
 fn version() -> String {

@@ -21,6 +21,9 @@
 //! - A kill by a start, of its own container or of a spent gate, ends with its turn (`KillsEnd`). If the cleaner crashes,
 //!   or gives the call up, the kill may meet an app that got ready just then: its first requests break, nothing else.
 //!
+//! That an edge occupies what it has a lease on (`run/occupied/`) is not in the model: it only keeps the cleaner from
+//! stops and pauses that the ledger allows, and an edge enters beyond its lease only where it occupies.
+//!
 //! A call that the cleaner gave up is as one of a cleaner that crashed. Extending a claim changes nothing but who knows:
 //! here every claim may end at any time.
 //!
