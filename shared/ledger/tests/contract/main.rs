@@ -42,7 +42,7 @@ contract! {
     a_route_is_read_as_it_was_promoted
     an_app_that_is_dropped_has_no_route_and_no_way_in
     gone_counts_only_for_the_generation_that_was_seen
-    what_was_to_be_stopped_is_adopted_again_and_not_stopped_under_the_old_permit
+    what_was_to_be_stopped_can_be_adopted_again
     a_stray_is_adopted_or_discarded_but_never_under_a_claim
     what_is_leased_is_never_discarded
     a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over
@@ -250,17 +250,6 @@ async fn a_stray_is_adopted_or_discarded_but_never_under_a_claim(world: World) {
     world.ledger.cooled(&permit).await.expect("the permit stands");
 }
 
-async fn what_was_to_be_stopped_is_adopted_again_and_not_stopped_under_the_old_permit(world: World) {
-    let (id, first) = world.warm("blog").await;
-    let left = Leaving { id: id.clone(), lease: first, idle_for_ms: 0 };
-    world.ledger.keep(&[], &[left]).await.expect("left");
-    let permit = world.ledger.cool(&id, 0).await.expect("it answers").expect("nobody is in it");
-    let stays = world.ledger.settle(&id, permit.generation, Settle::Adopt(addr())).await;
-    assert_eq!(stays.expect("somebody is in it"), None);
-    assert_eq!(world.phase(&id).await, "warm");
-    stale(world.ledger.cooled(&permit).await);
-}
-
 async fn what_is_leased_is_never_discarded(world: World) {
     let (id, first) = world.warm("blog").await;
     let warm = world.generation(&id).await;
@@ -277,16 +266,21 @@ async fn a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over(wo
     let (id, first) = world.warm("blog").await;
     leave(&world, &id, &first).await;
     let old = cool(&world, &id, 0).await.expect("nothing holds it");
-    let new = world
-        .ledger
-        .settle(&id, old.generation, Settle::Recool)
-        .await
-        .expect("it answers")
-        .expect("a permit");
+    let new = world.ledger.settle(&id, old.generation, Settle::Recool).await;
+    let new = new.expect("it answers").expect("a permit");
     stale(world.ledger.cooled(&old).await);
     stale(world.ledger.settle(&id, old.generation, Settle::Recool).await);
     world.ledger.cooled(&new).await.expect("the permit stands");
     stale(world.ledger.settle(&id, new.generation + 1, Settle::Recool).await);
+}
+
+async fn what_was_to_be_stopped_can_be_adopted_again(world: World) {
+    let (id, first) = world.warm("blog").await;
+    leave(&world, &id, &first).await;
+    let old = cool(&world, &id, 0).await.expect("nothing holds it").generation;
+    world.ledger.settle(&id, old, Settle::Adopt(addr())).await.expect("somebody is in it");
+    assert_eq!(world.phase(&id).await, "warm");
+    stale(world.ledger.cooled(&CoolPermit { id, generation: old }).await);
 }
 
 async fn only_what_is_over_is_forgotten(world: World) {
