@@ -79,12 +79,13 @@ async fn tell_arrival(request: Request) -> Request {
     request
 }
 
-/// Ends the process without an answer; with `read`, after the body has come whole.
+/// Ends the process without an answer, after `ms`; with `read`, after the body has come whole.
 async fn exit(asked: Asked, request: Request) {
     if number(&asked, "read") > 0 {
         let mut body = request.into_body().into_data_stream();
         while let Some(Ok(_)) = body.next().await {}
     }
+    tokio::time::sleep(Duration::from_millis(number(&asked, "ms"))).await;
     std::process::exit(4)
 }
 
