@@ -78,7 +78,13 @@ pub(crate) fn blog() -> InstanceId {
 
 /// A ledger that knows blog in one state, and shop, which is cold. Only blog shows a page to browsers.
 pub(crate) async fn ledger(state: RestoredState) -> Arc<Memory> {
-    let ledger = Memory::new();
+    let ledger = Arc::new(Memory::new());
+    restore(&ledger, state).await;
+    ledger
+}
+
+/// Tells a ledger that has lost its memory, or never had one, what there is.
+pub(crate) async fn restore(ledger: &Memory, state: RestoredState) {
     let id = blog();
     let shop: InstanceId = "shop-v1.1".parse().expect("an instance");
     let route = |waiting_page| Route { number: id.release.number, hosts: vec![], waiting_page };
@@ -93,7 +99,6 @@ pub(crate) async fn ledger(state: RestoredState) -> Arc<Memory> {
         ]),
     };
     assert!(ledger.restore(&restored).await.expect("it is there"));
-    Arc::new(ledger)
 }
 
 pub(crate) async fn record(ledger: &Memory) -> Record {

@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::fake::{Cleaner, Gate, app, ledger, silent, started};
+use crate::fake::{Cleaner, Gate, app, ledger, restore, silent, started};
 
 struct World {
     addr: SocketAddr,
@@ -21,9 +21,20 @@ struct World {
 
 impl World {
     async fn new(gate: Gate, state: RestoredState) -> Self {
+        let world = Self::begun(gate, ledger(state).await);
+        let until = Instant::now() + Duration::from_secs(5);
+        while !world.told("/healthz").await.ends_with("ok\n") {
+            assert!(Instant::now() < until, "the edge is not up");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world
+    }
+
+    /// One that has just begun.
+    fn begun(gate: Gate, ledger: Arc<Memory>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("its address");
-        let (ledger, cleaner): (Arc<Memory>, _) = (ledger(state).await, Arc::new(Cleaner::default()));
+        let cleaner = Arc::new(Cleaner::default());
         let config = Config {
             listeners: vec![listener],
             domain: "localhost".parse().expect("a host"),
@@ -39,13 +50,7 @@ impl World {
         };
         let shutdown = CancellationToken::new();
         let edge = tokio::spawn(run(config, shutdown.clone()));
-        let world = Self { addr, cleaner, gate, shutdown, edge };
-        let until = Instant::now() + Duration::from_secs(5);
-        while !world.told("/healthz").await.ends_with("ok\n") {
-            assert!(Instant::now() < until, "the edge is not up");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        world
+        Self { addr, cleaner, gate, shutdown, edge }
     }
 
     /// Sends a request to blog and reads the answer to its end.
@@ -125,6 +130,18 @@ async fn a_cold_request_is_told_where_its_time_went_and_a_warm_one_if_it_asks() 
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_edge_that_has_just_begun_keeps_requests_until_it_has_read_the_ledger() {
+    let lost = Arc::new(Memory::new());
+    let world = World::begun(Gate::new(), lost.clone());
+    let (answer, ()) = tokio::join!(world.send("GET /", ""), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        restore(&lost, RestoredState::Warm(app().await)).await;
+    });
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     world.end().await;
 }
 

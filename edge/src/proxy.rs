@@ -23,7 +23,7 @@ use crate::routes::Routes;
 use crate::slot::{InFlight, Request, Slots};
 use crate::trace::{Timing, Trace};
 use crate::upgrade::LateConnect;
-use crate::wake::{Closed, Wake};
+use crate::wake::{Closed, PATIENCE, Wake};
 
 /// How long a request waits for a start: the start's own limit, and a stop that may come before it.
 const WAIT: Duration = Duration::from_millis(WAKE_MS + STOP_GRACE_MS);
@@ -100,14 +100,13 @@ impl Proxy {
         request: &RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<InFlight, Refusal> {
+        // An edge that has just begun has yet to read the ledger.
+        if !self.routes.known_by(ctx.began + PATIENCE).await {
+            return Err(Refusal::Lost);
+        }
         for _ in 0..LOOKUPS_MAX {
             let Some(release) = self.routes.release(host) else {
-                let known = self.routes.known();
-                return Err(if known {
-                    Refusal::NoSuchHost { host: host.to_string() }
-                } else {
-                    Refusal::Lost
-                });
+                return Err(Refusal::NoSuchHost { host: host.to_string() });
             };
             ctx.app = Some(release.app.clone());
             let page = self.routes.waiting_page(&release.app) && page::fits(request);
@@ -123,7 +122,7 @@ impl Proxy {
                 Err(Closed::Retired) => {
                     debug!("{release} was retired; its route is looked up again");
                     tokio::time::sleep(LOOK_AGAIN).await;
-                    self.routes.refresh().await.map_err(|_| Refusal::Lost)?;
+                    self.routes.refresh_by(Instant::now() + PATIENCE).await.map_err(|_| Refusal::Lost)?;
                 }
             }
         }

@@ -9,6 +9,8 @@ use func_model::limits::RECONCILE_MS;
 use func_model::{AppName, HostName, ReleaseId, RouteTable};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 /// How soon a ledger that could not be read is asked again.
@@ -22,7 +24,7 @@ pub(crate) struct Routes {
     watch: Arc<dyn Watch>,
     table: ArcSwap<RouteTable>,
     /// Whether the ledger has ever been read: before that nobody can say that a host is unknown.
-    known: std::sync::atomic::AtomicBool,
+    known: watch::Sender<bool>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -32,7 +34,7 @@ impl Routes {
             domain,
             watch,
             table: ArcSwap::default(),
-            known: false.into(),
+            known: watch::Sender::new(false),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -49,7 +51,26 @@ impl Routes {
 
     /// Whether the table has been read at least once.
     pub(crate) fn known(&self) -> bool {
-        self.known.load(std::sync::atomic::Ordering::Acquire)
+        *self.known.borrow()
+    }
+
+    /// Waits until the table has been read; false if it has not been by then.
+    pub(crate) async fn known_by(&self, deadline: Instant) -> bool {
+        let mut known = self.known.subscribe();
+        matches!(timeout_at(deadline, known.wait_for(|known| *known)).await, Ok(Ok(_)))
+    }
+
+    /// Reads the ledger, again and again while it is away or has yet to be restored.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it could not be read by then; the old routes stand.
+    pub(crate) async fn refresh_by(&self, deadline: Instant) -> Result<(), LedgerError> {
+        loop {
+            match self.refresh().await {
+                Err(_) if Instant::now() + AGAIN < deadline => tokio::time::sleep(AGAIN).await,
+                read => return read,
+            }
+        }
     }
 
     /// Reads the ledger.
@@ -61,7 +82,7 @@ impl Routes {
         let _turn = self.turn.lock().await;
         let routes = self.watch.routes().await?;
         self.table.store(Arc::new(RouteTable::new(self.domain.clone(), &routes)));
-        self.known.store(true, std::sync::atomic::Ordering::Release);
+        self.known.send_replace(true);
         Ok(())
     }
 

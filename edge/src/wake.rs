@@ -34,8 +34,11 @@ const TELL_AGAIN: Duration = Duration::from_millis(200);
 const CLAIM_AGAIN: Duration = Duration::from_millis(20);
 /// How long a look at an instance may take.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long a ledger that does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a request waits for a ledger that is away, or has yet to be restored: a Redis and a cleaner that were killed
+/// together are back by then.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a ledger that does not answer is told how a start ended: others wait for that.
+const TELL: Duration = Duration::from_secs(3);
 
 /// How long somebody goes on asking.
 struct Patience {
@@ -43,8 +46,8 @@ struct Patience {
 }
 
 impl Patience {
-    fn new() -> Self {
-        Self { until: Instant::now() + PATIENCE }
+    fn of(time: Duration) -> Self {
+        Self { until: Instant::now() + time }
     }
 
     /// Waits a little; false when it is over.
@@ -218,7 +221,7 @@ impl Wake {
         let lease = slot.new_lease();
         let app = || slot.id.release.app.clone();
         let mut changes = self.watch.changes();
-        let mut patience = Patience::new();
+        let mut patience = Patience::of(PATIENCE);
         let (mut log, mut waited) = (Log::new(), false);
         let mut stayed = self.slots.is_away();
         if stayed && self.outage.stay(slot, &lease).await {
@@ -236,6 +239,7 @@ impl Wake {
                 Ok(Entry::Wait) => {
                     waited = true;
                     wait_for(slot, &mut changes).await;
+                    patience = Patience::of(PATIENCE);
                 }
                 Ok(Entry::Retired) => return Landing::Retired,
                 Ok(Entry::Broken { retry_ms }) => {
@@ -250,6 +254,7 @@ impl Wake {
                             log.clear();
                             waited = true;
                             tokio::time::sleep(CLAIM_AGAIN).await;
+                            patience = Patience::of(PATIENCE);
                         }
                     }
                 }
@@ -258,7 +263,8 @@ impl Wake {
                 {
                     return Landing::Woken(None);
                 }
-                // Asked again under the same lease: if the claim was given and only the answer lost, it is ours.
+                // Asked again under the same lease: if the claim was given and only the answer lost, it is ours. One
+                // that was lost is restored by the cleaner.
                 Err(LedgerError::Away(_) | LedgerError::Lost) if patience.lasts().await => {}
                 Err(e) => {
                     debug!("{} cannot be entered: {e}", slot.id);
@@ -354,7 +360,7 @@ async fn tell<T, F>(call: impl Fn() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, LedgerError>>,
 {
-    let mut patience = Patience::new();
+    let mut patience = Patience::of(TELL);
     loop {
         match call().await {
             Err(LedgerError::Away(_)) if patience.lasts().await => {}

@@ -8,7 +8,7 @@ use func_runner::{How, RunnerError};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::fake::{Cleaner, Gate, blog, ledger, record, silent, started};
+use crate::fake::{Cleaner, Gate, blog, ledger, record, restore, silent, started};
 
 const AT_ONCE: Duration = Duration::ZERO;
 /// What is at once in the tests, on a loaded machine.
@@ -319,4 +319,16 @@ async fn what_is_kept_vacant_is_not_entered_without_a_ledger() {
     let occupancy = world.gate.occupancy();
     let _vacant = occupancy.vacate(&blog()).expect("asked").expect("nobody is in it");
     assert!(matches!(world.refusal().await, Refusal::Lost));
+}
+
+#[tokio::test]
+async fn a_ledger_that_lost_its_memory_is_waited_for_until_it_is_restored() {
+    let world = World::without_a_ledger();
+    let (_app, addr) = listening().await;
+    world.cleaner.will(AT_ONCE, Ok(started(addr, How::Made)));
+    let (entered, ()) = tokio::join!(world.enter(), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        restore(&world.ledger, RestoredState::Cold).await;
+    });
+    assert_eq!(entered.expect("it is woken").in_flight.endpoint.addr, addr);
 }
