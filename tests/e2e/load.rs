@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How many failures are kept in words.
+/// How many failures are told in words.
 const FAILURES_TOLD: usize = 50;
+/// How many failures are kept.
+const FAILURES_KEPT: usize = 100_000;
 /// How long one request may take: longer than any deadline of func's.
 const LONGEST: Duration = Duration::from_secs(120);
 
@@ -30,13 +32,36 @@ impl Habit {
     }
 }
 
+/// What came in place of a good answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// None, or the beginning of one.
+    None,
+    /// It was refused before anything was sent to an app, and told when to come back.
+    Postponed,
+    Wrong,
+}
+
+/// A request that was not answered as it should be.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub edge: SocketAddr,
+    pub asked: Instant,
+    pub failed: Instant,
+    pub answer: Answer,
+    /// What was asked and what came of it, with the times since the load began.
+    pub text: String,
+}
+
 /// What all clients saw together.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub sent: AtomicU64,
     pub answered: AtomicU64,
+    /// Answered after a start that they waited for.
+    pub woken: AtomicU64,
     pub failed: AtomicU64,
-    failures: Mutex<Vec<String>>,
+    failures: Mutex<Vec<Failure>>,
 }
 
 impl Counts {
@@ -50,14 +75,21 @@ impl Counts {
 
     /// The first failures, each with its time since the load began.
     pub fn failures(&self) -> Vec<String> {
-        self.failures.lock().expect("no client panicked").clone()
+        let failures = self.failures.lock().expect("no client panicked");
+        failures.iter().take(FAILURES_TOLD).map(|failure| failure.text.clone()).collect()
     }
 
-    fn fail(&self, why: String) {
+    /// The failures that nothing excuses.
+    pub fn unexcused(&self, excused: impl Fn(&Failure) -> bool) -> Vec<Failure> {
+        let failures = self.failures.lock().expect("no client panicked");
+        failures.iter().filter(|failure| !excused(failure)).cloned().collect()
+    }
+
+    fn fail(&self, failure: Failure) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = self.failures.lock().expect("no client panicked");
-        if failures.len() < FAILURES_TOLD {
-            failures.push(why);
+        if failures.len() < FAILURES_KEPT {
+            failures.push(failure);
         }
     }
 }
@@ -115,28 +147,49 @@ async fn client(habit: Habit, stop: Arc<AtomicBool>, counts: Arc<Counts>, began:
     let url = format!("http://{}{}", habit.edge, habit.path);
     while !stop.load(Ordering::Relaxed) {
         counts.sent.fetch_add(1, Ordering::Relaxed);
-        let asked_ms = began.elapsed().as_millis();
+        let asked = Instant::now();
         match ask(&client, &url, &habit).await {
-            Ok(()) => _ = counts.answered.fetch_add(1, Ordering::Relaxed),
-            Err(why) => {
-                let now_ms = began.elapsed().as_millis();
-                counts.fail(format!(
-                    "{} {}: asked at {asked_ms} ms, failed at {now_ms} ms: {why}",
+            Ok(woken) => {
+                counts.answered.fetch_add(1, Ordering::Relaxed);
+                counts.woken.fetch_add(u64::from(woken), Ordering::Relaxed);
+            }
+            Err((answer, why)) => {
+                let failed = Instant::now();
+                let (asked_ms, failed_ms) = ((asked - began).as_millis(), (failed - began).as_millis());
+                let text = format!(
+                    "{} {}: asked at {asked_ms} ms, failed at {failed_ms} ms: {why}",
                     habit.host, habit.path
-                ));
+                );
+                counts.fail(Failure { edge: habit.edge, asked, failed, answer, text });
             }
         }
-        tokio::time::sleep(habit.pause).await;
+        rest(habit.pause, &stop).await;
     }
 }
 
-async fn ask(client: &reqwest::Client, url: &str, habit: &Habit) -> Result<(), String> {
+/// Waits between two requests, not much longer than the load goes on.
+async fn rest(pause: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + pause;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(left.min(Duration::from_millis(200))).await;
+    }
+}
+
+/// Gives whether a start was waited for; or what came, and why that is not good.
+async fn ask(client: &reqwest::Client, url: &str, habit: &Habit) -> Result<bool, (Answer, String)> {
     let answer = client.get(url).header("host", &habit.host).send().await;
-    let answer = answer.map_err(|e| format!("{e:?}"))?;
+    let answer = answer.map_err(|e| (Answer::None, format!("{e:?}")))?;
     let status = answer.status().as_u16();
-    let body = answer.text().await.map_err(|e| format!("{status}, then {e:?}"))?;
+    let postponed = matches!(status, 503 | 504) && answer.headers().contains_key("retry-after");
+    // Told only of requests that waited for a start.
+    let woken = answer.headers().contains_key("server-timing");
+    let body = answer.text().await.map_err(|e| (Answer::None, format!("{status}, then {e:?}")))?;
     match status == 200 && body.starts_with(&habit.says) {
-        true => Ok(()),
-        false => Err(format!("{status}: {}", body.chars().take(200).collect::<String>())),
+        true => Ok(woken),
+        false => {
+            let wrong = if postponed { Answer::Postponed } else { Answer::Wrong };
+            Err((wrong, format!("{status}: {}", body.chars().take(200).collect::<String>())))
+        }
     }
 }

@@ -37,10 +37,14 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A port that nothing listens on now.
+/// A port that nothing listens on now, and that no outgoing connection will be given: who listens on it may be restarted.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its number").port()
+    use std::hash::BuildHasher;
+    let random = || std::hash::RandomState::new().hash_one(0);
+    // Below those that the system gives to connections.
+    let mut ports = std::iter::repeat_with(|| 10_000 + (random() % 22_000) as u16);
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(free).expect("a free port")
 }
 
 pub fn docker(args: &[&str]) -> String {
