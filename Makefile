@@ -8,7 +8,10 @@ DATA ?= .func
 ARGS ?=
 IMAGE ?= func:latest
 
-.PHONY: run build test lint deny images image bench bench-wake bench-herd clean-data help
+# How long `make soak` goes on: make soak MINUTES=5
+MINUTES ?= 30
+
+.PHONY: run build test soak lint deny images image bench bench-wake bench-herd clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +29,14 @@ test: ## Run all tests; as root it installs what they need
 	cargo build --release --locked
 	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm
 	cargo test --workspace --locked --no-fail-fast
+
+# First 200 kills one after the other, of nine apps; then a hundred apps for as long as it is told.
+soak: ## Kill everything at random for half an hour, and count what is lost (MINUTES=5: shorter)
+	@.ci/setup test
+	docker/offline/make-images redis:7-alpine
+	cargo build --locked --bin func --example testapp
+	KILLS_ROUNDS=200 cargo test --locked --test e2e kills:: -- --nocapture
+	SOAK_MINUTES=$(MINUTES) cargo test --locked --test soak
 
 lint: ## Check the format and the lints
 	@.ci/setup run
