@@ -38,6 +38,7 @@ pub struct Settings {
     pub frozen_bytes_max: u64,
     pub build_ms: u64,
     pub push_bytes_max: u64,
+    pub retire_drain_ms: u64,
     pub drain_ms: u64,
     pub trusted_proxies: Vec<IpAddr>,
     pub own_keys: bool,
@@ -70,6 +71,9 @@ impl Settings {
             frozen_bytes_max: given.value("frozen-memory").memory_bytes()?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
+            retire_drain_ms: given
+                .value("retire-drain")
+                .duration_ms(func_model::limits::DRAIN_MS_MIN, func_model::limits::DRAIN_MS_MAX)?,
             drain_ms: given.value("drain").duration_ms(0, 24 * 3_600_000)?,
             trusted_proxies: given.value("trusted-proxies").ips()?,
             own_keys: given.value("own-keys").yes_or_no()?,

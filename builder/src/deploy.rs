@@ -80,6 +80,7 @@ impl Builder {
             env: project.config.env,
             limits: project.config.limits,
             idle_ms: project.config.idle_ms.unwrap_or(self.config.idle_ms),
+            drain_ms: project.config.drain_ms,
             health: project.config.health,
             freeze: project.config.freeze,
             min: project.config.min,

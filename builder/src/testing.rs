@@ -82,6 +82,7 @@ pub fn release(name: &str) -> Release {
         env: BTreeMap::new(),
         limits: RESOURCES,
         idle_ms: 60_000,
+        drain_ms: None,
         health: None,
         freeze: func_model::Freeze::Auto,
         min: 0,

@@ -92,6 +92,7 @@ async fn what_a_crash_left_of_a_deploy_is_removed_before_it_is_done_again() {
         env: Default::default(),
         limits: func_model::config::RESOURCES,
         idle_ms: 60_000,
+        drain_ms: None,
         health: None,
         freeze: func_model::Freeze::Auto,
         min: 0,

@@ -61,6 +61,8 @@ const STOP_AGAIN: Duration = Duration::from_secs(1);
 struct Rest {
     idle_ms: u64,
     freeze: Freeze,
+    /// How long its last requests may take when it is retired.
+    drain_ms: u64,
     /// It is kept warm while it is live.
     kept: bool,
 }
@@ -69,8 +71,12 @@ struct Rest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     Nothing,
-    Freeze { after_ms: u64 },
+    Freeze {
+        after_ms: u64,
+    },
     Cool,
+    /// The time for its last requests is over.
+    Cut,
 }
 
 #[derive(Debug)]
@@ -114,6 +120,7 @@ impl Cooling {
                 Due::Nothing => {}
                 Due::Freeze { after_ms } => freeze(cleaner, id, after_ms).await?,
                 Due::Cool => cool(cleaner, id, rest.idle_ms).await?,
+                Due::Cut => cut(cleaner, id, rest.drain_ms).await?,
             }
         }
         self.frozen.keep_small(cleaner, &records).await
@@ -127,10 +134,13 @@ pub(crate) async fn look_once(cleaner: &Arc<Cleaner>) -> Result<(), LedgerError>
 }
 
 fn rest(cleaner: &Cleaner, id: &ReleaseId) -> Rest {
-    let (idle_ms, may_freeze) = (cleaner.config.idle_ms, cleaner.config.frozen_bytes_max > 0);
-    cleaner.release(id).map_or(Rest { idle_ms, freeze: Freeze::Off, kept: false }, |release| Rest {
+    let (idle_ms, drain_ms) = (cleaner.config.idle_ms, cleaner.config.drain_ms);
+    let may_freeze = cleaner.config.frozen_bytes_max > 0;
+    let unknown = Rest { idle_ms, freeze: Freeze::Off, drain_ms, kept: false };
+    cleaner.release(id).map_or(unknown, |release| Rest {
         idle_ms: release.idle_ms,
         freeze: if may_freeze { release.freeze } else { Freeze::Off },
+        drain_ms: release.drain_ms.unwrap_or(drain_ms),
         kept: release.min > 0,
     })
 }
@@ -145,6 +155,9 @@ fn due(record: &Record, rest: Rest, now_ms: u64) -> Due {
         }
     };
     let unused_ms = now_ms.saturating_sub(record.used_ms);
+    if record.leased(now_ms) && record.overdue(rest.drain_ms, now_ms) {
+        return Due::Cut;
+    }
     if record.leased(now_ms) || (rest.kept && !record.retired) {
         return Due::Nothing;
     }
@@ -171,6 +184,22 @@ pub(crate) async fn cool(cleaner: &Arc<Cleaner>, id: &InstanceId, idle_ms: u64) 
         Ok(permit) => stop_in_background(cleaner, turn, permit),
         Err(reason) => {
             debug!("{id} is not cooled: {reason:?}");
+            cleaner.retry_if_lost(reason);
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the right to stop a retired instance under its last requests, and stops it in the background.
+async fn cut(cleaner: &Arc<Cleaner>, id: &InstanceId, drain_ms: u64) -> Result<(), LedgerError> {
+    let Some(turn) = cleaner.turns.try_take(id) else { return Ok(()) };
+    match cleaner.config.cool.cut(id, drain_ms).await? {
+        Ok(permit) => {
+            info!(app.name = %id.release.app, release = %id.release, drain_ms, "the last requests of {id} are cut off");
+            stop_in_background(cleaner, turn, permit);
+        }
+        Err(reason) => {
+            debug!("{id} is not cut: {reason:?}");
             cleaner.retry_if_lost(reason);
         }
     }

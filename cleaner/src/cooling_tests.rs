@@ -1,13 +1,13 @@
 //! When it is calm, and what is due then.
 
-use func_ledger::Cool;
-use func_model::LeaseId;
+use func_ledger::{Cool, Enter};
 use func_model::limits::FREEZE_MS;
+use func_model::{LeaseId, Release, SeenState};
 
 use super::*;
 use crate::testing::{World, blog, release};
 
-const REST: Rest = Rest { idle_ms: 60_000, freeze: Freeze::Auto, kept: false };
+const REST: Rest = Rest { idle_ms: 60_000, freeze: Freeze::Auto, drain_ms: 600_000, kept: false };
 
 fn addr() -> std::net::SocketAddr {
     "10.0.0.2:80".parse().expect("an address")
@@ -45,6 +45,40 @@ fn only_what_starts_slowly_and_is_warm_is_frozen_before() {
 fn what_is_retired_needs_no_idle_time_and_is_not_frozen() {
     let retired = Record { retired: true, start_ms: 100, ..warm(60_000) };
     assert_eq!(due(&retired, REST, 60_000), Due::Cool);
+}
+
+#[test]
+fn only_what_is_retired_is_cut_and_only_when_its_time_is_over() {
+    let used =
+        Record { leases: [(LeaseId { holder: "edge".into(), serial: 1 }, u64::MAX)].into(), ..warm(0) };
+    let retired = Record { retired: true, retired_ms: 50_000, ..used.clone() };
+    assert_eq!(due(&used, REST, 3_600_000), Due::Nothing);
+    assert_eq!(due(&retired, REST, 649_999), Due::Nothing);
+    assert_eq!(due(&retired, REST, 650_000), Due::Cut);
+    assert_eq!(due(&retired, Rest { kept: true, ..REST }, 650_000), Due::Cut);
+    assert_eq!(
+        due(&Record { phase: Phase::Cooling { until_ms: 0 }, ..retired }, REST, 650_000),
+        Due::Nothing
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_an_end_holds_a_retired_release_no_longer_than_it_says() {
+    let world = World::cold(&[Release { drain_ms: Some(60_000), ..release("blog") }]).await;
+    let (claim, lease) = world.claim(&blog()).await;
+    world.engine.state().containers.insert(blog(), SeenState::Running { addr: addr() });
+    world.ledger.woken(&claim, addr(), &lease, None).await.expect("woken");
+    world.retire(&blog()).await;
+    for _ in 0..60 {
+        look_once(&world.cleaner).await.expect("looked");
+        assert!(world.engine.told().is_empty());
+        tokio::time::advance(TICK).await;
+        world.ledger.keep(&[(blog(), lease.clone())], &[]).await.expect("kept");
+    }
+    look_once(&world.cleaner).await.expect("looked");
+    world.until_done().await;
+    assert_eq!(world.engine.told(), ["stop blog-v1.1"]);
+    assert_eq!(world.phase(&blog()).await, "cold");
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub struct Config {
     pub holder: String,
     /// The idle time of releases whose manifest cannot be read.
     pub idle_ms: u64,
+    /// How long the last requests of a retired release may take that says nothing of it.
+    pub drain_ms: u64,
     /// How much memory may be spent on what is made ahead; 0: nothing is.
     pub poised_bytes_max: u64,
     /// How much memory frozen instances may keep together; 0: nothing is frozen.

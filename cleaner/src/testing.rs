@@ -85,6 +85,7 @@ impl World {
             look: engine.clone(),
             holder: "cleaner".to_owned(),
             idle_ms: 60_000,
+            drain_ms: 3_600_000,
             poised_bytes_max: POISED_MAX * POISED_BYTES,
             frozen_bytes_max: FROZEN_BYTES_MAX,
         };

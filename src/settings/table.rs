@@ -61,6 +61,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
     setting("push-size", "8G", "the largest push, from 1M"),
+    setting(
+        "retire-drain",
+        "1h",
+        "how long requests in flight may take at a release that was replaced, from 1s to 24h; func.toml may say otherwise",
+    ),
     setting("drain", "30s", "how long requests in flight may take when func is stopped, up to 24h"),
     setting("trusted-proxies", "", "addresses of proxies in front, whose X-Forwarded headers are believed"),
     setting("own-keys", "no", "let in the public keys in ~/.ssh of the user who runs func: `yes` or `no`"),

@@ -27,22 +27,23 @@ local restored = redis.call('GET', prefix .. 'epoch') == run_id
 
 local function load(id)
   local h = redis.call('HMGET', record_key(id), 'gen', 'phase', 'until', 'addr', 'owner', 'used', 'failures', 'retired',
-    'poised', 'start')
+    'poised', 'start', 'retired_at')
   if not h[1] then return nil end
   return { gen = tonumber(h[1]), phase = h[2], till = tonumber(h[3]), addr = h[4], owner = h[5],
-           used = tonumber(h[6]), failures = tonumber(h[7]), retired = h[8] == '1', poised = h[9] or '', start = tonumber(h[10] or 0) }
+           used = tonumber(h[6]), failures = tonumber(h[7]), retired = h[8] == '1', poised = h[9] or '', start = tonumber(h[10] or 0),
+           retired_at = tonumber(h[11] or 0) }
 end
 
 local function save(id, r)
   redis.call('HSET', record_key(id), 'gen', int(r.gen), 'phase', r.phase, 'until', int(r.till), 'addr', r.addr,
     'owner', r.owner, 'used', int(r.used), 'failures', int(r.failures), 'retired', r.retired and '1' or '0',
-    'poised', r.poised, 'start', int(r.start))
+    'poised', r.poised, 'start', int(r.start), 'retired_at', int(r.retired_at))
   redis.call('SADD', prefix .. 'ids', id)
 end
 
 local function fresh()
   return { gen = now, phase = 'cold', till = 0, addr = '', owner = '', used = now, failures = 0, retired = false,
-           poised = '', start = 0 }
+           poised = '', start = 0, retired_at = 0 }
 end
 
 -- `poised` is the JSON of what was made ahead, or nothing.
@@ -87,11 +88,17 @@ local function backoff(failures)
   return math.min(BACKOFF_MS_MIN * 2 ^ math.min(math.max(failures - 1, 0), 30), BACKOFF_MS_MAX)
 end
 
+local function retire(id, r)
+  if not r.retired then r.retired, r.retired_at = true, now end
+  save(id, r)
+end
+
 local function retire_all_but(app, live)
   for _, id in ipairs(redis.call('SMEMBERS', prefix .. 'ids')) do
     -- `blog-v7.1`: the app is what stands before the last `-v`.
     if string.match(id, '^(.*)%-v%d+%.%d+$') == app and id ~= live then
-      redis.call('HSET', record_key(id), 'retired', '1')
+      local r = load(id)
+      if r then retire(id, r) end
     end
   end
 end
@@ -201,7 +208,7 @@ function acts.records(one)
     if r then
       local leases = redis.call('ZRANGE', lease_key(id), 0, -1, 'WITHSCORES')
       for _, field in ipairs({ id, int(r.gen), r.phase, int(r.till), r.addr, r.owner, int(r.used), int(r.failures),
-                               r.retired and '1' or '0', r.poised, int(r.start), int(#leases / 2) }) do
+                               r.retired and '1' or '0', int(r.retired_at), r.poised, int(r.start), int(#leases / 2) }) do
         table.insert(reply, field)
       end
       for _, field in ipairs(leases) do table.insert(reply, field) end
@@ -223,8 +230,7 @@ end
 function acts.retire(id)
   local r = load(id)
   if r then
-    r.retired = true
-    save(id, r)
+    retire(id, r)
     tell_instance(id)
   end
   return { 'done' }
@@ -258,6 +264,16 @@ function acts.cool(id, idle)
   return grant(id, r, r.retired and 0 or tonumber(idle))
 end
 
+-- The one stop that leases do not hold up.
+function acts.cut(id, drain)
+  local r = load(id)
+  if not r or not r.retired or (r.phase ~= 'warm' and r.phase ~= 'frozen') then return { 'not_warm' } end
+  if now - r.retired_at < tonumber(drain) then return { 'used' } end
+  turn(r, 'cooling', now + COOLING_MS)
+  save(id, r)
+  return { 'granted', int(r.gen) }
+end
+
 function acts.freeze(id, after)
   local r = load(id)
   if not r or r.phase ~= 'warm' or r.retired then return { 'not_warm' } end
@@ -288,9 +304,8 @@ function acts.settle(id, gen, how, what)
   if gen == 0 then
     if r or how ~= 'discard' then return { 'stale' } end
     r = fresh()
-    r.retired = true
     gen = r.gen
-    save(id, r)
+    retire(id, r)
   end
   if not r or r.gen ~= gen then return { 'stale' } end
   if how == 'gone' then
@@ -342,7 +357,7 @@ function acts.restore(count, args)
     local r = fresh()
     r.phase = args[at + 1]
     if r.phase == 'cold' then r.poised = args[at + 2] else r.addr = args[at + 2] end
-    r.retired = args[at + 3] == '1'
+    r.retired, r.retired_at = args[at + 3] == '1', now
     save(args[at], r)
     at = at + 4
   end

@@ -242,6 +242,16 @@ impl Cool for Memory {
         }
     }
 
+    async fn cut(&self, id: &InstanceId, drain_ms: u64) -> Result<Result<CoolPermit, NotYet>, LedgerError> {
+        match self.act(id, &Act::Cut { drain_ms }) {
+            Ok(Outcome::Granted(generation)) => Ok(Ok(CoolPermit { id: id.clone(), generation })),
+            Ok(Outcome::NotYet(reason)) => Ok(Err(reason)),
+            Ok(other) => unreachable_outcome(&other),
+            Err(LedgerError::Stale(_)) => Ok(Err(NotYet::NotWarm)),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn cooled(&self, permit: &CoolPermit) -> Result<(), LedgerError> {
         self.act_and_tell(&permit.id, &Act::Cooled { generation: permit.generation }).map(drop)
     }
@@ -275,7 +285,8 @@ impl Cool for Memory {
         let (mut generation, quarantine) = (generation, self.now_ms() < self.restored()?.quarantine_until_ms);
         if generation == 0 {
             // Its generation comes from the clock, as that of every new record: no permit of an earlier life fits.
-            let absent = Record { retired: true, ..Record::new(self.now_ms()) };
+            let now_ms = self.now_ms();
+            let absent = Record { retired: true, retired_ms: now_ms, ..Record::new(now_ms) };
             generation = absent.generation;
             let mut state = self.restored()?;
             if state.records.contains_key(id) || settle != Settle::Discard {
@@ -341,7 +352,7 @@ fn restored_record(instance: &RestoredInstance, now_ms: u64) -> Record {
         RestoredState::Warm(addr) => (Phase::Warm { addr: *addr }, None),
         RestoredState::Frozen(addr) => (Phase::Frozen { addr: *addr }, None),
     };
-    Record { phase, poised, retired: instance.retired, ..Record::new(now_ms) }
+    Record { phase, poised, retired: instance.retired, retired_ms: now_ms, ..Record::new(now_ms) }
 }
 
 /// `Record::apply` answers each act with its own kind of outcome.

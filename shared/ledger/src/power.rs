@@ -164,6 +164,12 @@ pub trait Cool: Send + Sync {
     /// [`LedgerError::Lost`], [`LedgerError::Away`].
     async fn cool(&self, id: &InstanceId, idle_ms: u64) -> Result<Result<CoolPermit, NotYet>, LedgerError>;
 
+    /// Asks for the right to stop a retired instance under its last requests, `drain_ms` after it was retired.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lost`], [`LedgerError::Away`].
+    async fn cut(&self, id: &InstanceId, drain_ms: u64) -> Result<Result<CoolPermit, NotYet>, LedgerError>;
+
     /// Ends a permit: the instance is stopped and removed.
     ///
     /// # Errors

@@ -152,6 +152,11 @@ impl Cool for Redis {
         Ok(reply.granted()?.map(|generation| CoolPermit { id: id.clone(), generation }))
     }
 
+    async fn cut(&self, id: &InstanceId, drain_ms: u64) -> Result<Result<CoolPermit, NotYet>, LedgerError> {
+        let reply = self.call("cut", &[&id.to_string(), &drain_ms.to_string()]).await?;
+        Ok(reply.granted()?.map(|generation| CoolPermit { id: id.clone(), generation }))
+    }
+
     async fn freeze(
         &self,
         id: &InstanceId,

@@ -6,12 +6,25 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::limits::{ENV_MAX, FREEZE_MS_MIN, HOSTS_MAX, IDLE_MS_MAX, IDLE_MS_MIN, WARM_AT_MAX};
+use crate::limits::{
+    DRAIN_MS_MAX, DRAIN_MS_MIN, ENV_MAX, FREEZE_MS_MIN, HOSTS_MAX, IDLE_MS_MAX, IDLE_MS_MIN, WARM_AT_MAX,
+};
 use crate::{Freeze, HostName, Resources};
 
 /// Every key of func.toml, for the error that names the nearest one.
-pub const KEYS: &[&str] =
-    &["port", "hosts", "env", "idle", "limits", "health", "freeze", "min", "warm-at", "waiting-page"];
+pub const KEYS: &[&str] = &[
+    "port",
+    "hosts",
+    "env",
+    "idle",
+    "drain",
+    "limits",
+    "health",
+    "freeze",
+    "min",
+    "warm-at",
+    "waiting-page",
+];
 /// Every key of its `[limits]`.
 pub const LIMIT_KEYS: &[&str] = &["memory", "cpus", "pids"];
 
@@ -31,6 +44,8 @@ pub struct AppFile {
     pub env: BTreeMap<String, String>,
     /// `90s`, `5m`, `2h`.
     pub idle: Option<String>,
+    /// As `idle`.
+    pub drain: Option<String>,
     #[serde(default)]
     pub limits: LimitsTable,
     pub health: Option<String>,
@@ -63,6 +78,8 @@ pub struct AppConfig {
     pub env: BTreeMap<String, String>,
     /// `None`: the server's own default.
     pub idle_ms: Option<u64>,
+    /// `None`: the server's own default.
+    pub drain_ms: Option<u64>,
     pub limits: Resources,
     pub health: Option<String>,
     pub freeze: Freeze,
@@ -121,6 +138,7 @@ impl AppFile {
             hosts,
             env: self.env,
             idle_ms: self.idle.as_deref().map(idle_ms).transpose()?,
+            drain_ms: self.drain.as_deref().map(drain_ms).transpose()?,
             limits: self.limits.check()?,
             health: self.health,
             freeze: self.freeze.as_deref().map(freeze).transpose()?.unwrap_or_default(),
@@ -184,6 +202,16 @@ fn idle_ms(text: &str) -> Result<u64, ConfigError> {
     match duration_ms(text) {
         Some(ms) if (IDLE_MS_MIN..=IDLE_MS_MAX).contains(&ms) => Ok(ms),
         Some(_) | None => Err(wrong("idle", quoted(text), allowed)),
+    }
+}
+
+fn drain_ms(text: &str) -> Result<u64, ConfigError> {
+    match duration_ms(text) {
+        Some(ms) if (DRAIN_MS_MIN..=DRAIN_MS_MAX).contains(&ms) => Ok(ms),
+        Some(_) | None => {
+            let (min_s, max_h) = (DRAIN_MS_MIN / 1_000, DRAIN_MS_MAX / 3_600_000);
+            Err(wrong("drain", quoted(text), format!("a time from {min_s} s to {max_h} h: `30s`, `10m`")))
+        }
     }
 }
 

@@ -14,6 +14,12 @@ pub const IDLE_MS: u64 = 60_000;
 pub const IDLE_MS_MIN: u64 = 5_000;
 /// The longest `idle` that an app may set: a day.
 pub const IDLE_MS_MAX: u64 = 24 * 3_600_000;
+/// How long requests may still take at a release that another has replaced, unless its `drain` says otherwise.
+pub const DRAIN_MS: u64 = 3_600_000;
+/// The shortest `drain` that an app may set: what is short ends of itself.
+pub const DRAIN_MS_MIN: u64 = 1_000;
+/// The longest `drain` that an app may set: a day.
+pub const DRAIN_MS_MAX: u64 = 24 * 3_600_000;
 /// How long a start may take, from the claim to the first accepted connection.
 pub const WAKE_MS: u64 = 30_000;
 /// How long a claim stands without being extended. Others wait so long for one whose holder has died.
@@ -86,6 +92,7 @@ const _: () =
 const _: () = assert!(MARGIN_MS > LEDGER_CALL_MS, "a lease must outlive the call that failed to renew it");
 const _: () = assert!(LINGER_MS < IDLE_MS_MIN, "a lease must be left before its instance can be idle");
 const _: () = assert!(IDLE_MS_MIN <= IDLE_MS && IDLE_MS <= IDLE_MS_MAX);
+const _: () = assert!(DRAIN_MS_MIN <= DRAIN_MS && DRAIN_MS <= DRAIN_MS_MAX);
 const _: () = assert!(
     2 * EXTEND_MS + LEDGER_CALL_MS < CLAIM_MS,
     "a claim must outlive a call that failed to extend it"

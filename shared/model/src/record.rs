@@ -27,6 +27,8 @@ pub struct Record {
     pub failures: u32,
     /// Another release is live: nobody new may enter.
     pub retired: bool,
+    /// Since when it is retired; means nothing while it is not.
+    pub retired_ms: u64,
 }
 
 /// One thing that happens to a record.
@@ -53,6 +55,8 @@ pub enum Act {
     Leave { lease: LeaseId, idle_for_ms: u64 },
     /// The cleaner wants to stop it.
     Cool { idle_ms: u64, quarantine: bool },
+    /// The cleaner wants to stop it under its last requests: it was retired so long ago.
+    Cut { drain_ms: u64 },
     /// The cleaner has stopped it.
     Cooled { generation: u64 },
     /// The cleaner wants to pause it.
@@ -111,6 +115,7 @@ impl Record {
             start_ms: 0,
             failures: 0,
             retired: false,
+            retired_ms: 0,
         }
     }
 
@@ -129,6 +134,11 @@ impl Record {
     /// Whether a lease lives at `now_ms`.
     pub fn leased(&self, now_ms: u64) -> bool {
         self.leases.values().any(|expiry_ms| *expiry_ms > now_ms)
+    }
+
+    /// Whether the time is over that a retired instance has for its last requests.
+    pub fn overdue(&self, drain_ms: u64, now_ms: u64) -> bool {
+        self.retired && now_ms.saturating_sub(self.retired_ms) >= drain_ms
     }
 
     /// Whether nobody has the right to start or stop it at `now_ms`.
@@ -183,6 +193,7 @@ impl Record {
                 Ok(Outcome::Done)
             }
             Act::Cool { idle_ms, quarantine } => Ok(self.cool(*idle_ms, *quarantine, now_ms)),
+            Act::Cut { drain_ms } => Ok(self.cut(*drain_ms, now_ms)),
             Act::Cooled { generation } => {
                 self.expect(*generation, matches!(self.phase, Phase::Cooling { .. }))?;
                 Ok(self.turn(Phase::Cold))
@@ -225,7 +236,9 @@ impl Record {
                 Ok(Outcome::Granted(self.generation))
             }
             Act::Retire => {
-                self.retired = true;
+                if !self.retired {
+                    (self.retired, self.retired_ms) = (true, now_ms);
+                }
                 Ok(Outcome::Done)
             }
         }
@@ -304,6 +317,18 @@ impl Record {
             return Outcome::NotYet(NotYet::NotWarm);
         }
         self.grant(if self.retired { 0 } else { idle_ms }, quarantine, now_ms)
+    }
+
+    /// The one stop that leases do not hold up. Who holds one is told nothing: its requests end with the instance.
+    fn cut(&mut self, drain_ms: u64, now_ms: u64) -> Outcome {
+        if !self.retired || !matches!(self.phase, Phase::Warm { .. } | Phase::Frozen { .. }) {
+            return Outcome::NotYet(NotYet::NotWarm);
+        }
+        if !self.overdue(drain_ms, now_ms) {
+            return Outcome::NotYet(NotYet::Used);
+        }
+        self.turn(Phase::Cooling { until_ms: now_ms + COOLING_MS });
+        Outcome::Granted(self.generation)
     }
 
     fn freeze(&mut self, after_ms: u64, quarantine: bool, now_ms: u64) -> Outcome {

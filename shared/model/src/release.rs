@@ -139,6 +139,9 @@ pub struct Release {
     pub env: BTreeMap<String, String>,
     pub limits: Resources,
     pub idle_ms: u64,
+    /// How long its last requests may take once another release is live; `None`: the server's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_ms: Option<u64>,
     /// A path that answers 2xx or 3xx when the app is ready; without one an accepted connection is enough.
     pub health: Option<String>,
     /// When its process is paused.

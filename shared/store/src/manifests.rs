@@ -247,6 +247,7 @@ mod tests {
             env: BTreeMap::new(),
             limits: RESOURCES,
             idle_ms: 60_000,
+            drain_ms: None,
             health: None,
             freeze: func_model::Freeze::Auto,
             min: 0,

@@ -132,7 +132,7 @@ impl Fields {
             other => return Err(corrupt(format!("the phase `{other}`"))),
         };
         let (used_ms, failures) = (self.parsed()?, self.parsed()?);
-        let retired = self.text()? == "1";
+        let (retired, retired_ms) = (self.text()? == "1", self.parsed()?);
         let (poised, start_ms) = (poised(&self.text()?)?, self.parsed()?);
         let count: usize = self.parsed()?;
         let mut leases = BTreeMap::new();
@@ -140,7 +140,7 @@ impl Fields {
             let lease = lease_id(&self.text()?)?;
             leases.insert(lease, self.parsed()?);
         }
-        Ok(Record { generation, phase, leases, used_ms, poised, start_ms, failures, retired })
+        Ok(Record { generation, phase, leases, used_ms, poised, start_ms, failures, retired, retired_ms })
     }
 }
 

@@ -46,6 +46,8 @@ contract! {
     a_stray_is_adopted_or_discarded_but_never_under_a_claim
     what_is_leased_is_never_discarded
     a_stop_that_was_not_finished_is_done_anew_and_the_old_permit_is_over
+    what_is_retired_is_cut_under_its_leases_when_its_time_is_over
+    what_is_live_again_and_then_retired_has_its_time_anew
     only_what_is_over_is_forgotten
     an_unknown_instance_lets_nobody_in
     what_is_made_ahead_goes_with_the_first_claim_and_with_no_other
@@ -281,6 +283,35 @@ async fn what_was_to_be_stopped_can_be_adopted_again(world: World) {
     world.ledger.settle(&id, old, Settle::Adopt(addr())).await.expect("somebody is in it");
     assert_eq!(world.phase(&id).await, "warm");
     stale(world.ledger.cooled(&CoolPermit { id, generation: old }).await);
+}
+
+async fn what_is_retired_is_cut_under_its_leases_when_its_time_is_over(world: World) {
+    let (hour_ms, drain_ms) = (3_600_000, 200);
+    let cut = async |id: &InstanceId, drain_ms| world.ledger.cut(id, drain_ms).await.expect("it answers");
+    let (id, first) = world.warm("blog").await;
+    assert_eq!(cut(&id, 0).await, Err(NotYet::NotWarm), "it is live");
+    let next = world.release("blog", 2).await;
+    assert_eq!(cut(&id, hour_ms).await, Err(NotYet::Used));
+    assert_eq!(cut(&next, 0).await, Err(NotYet::NotWarm));
+    world.pass(drain_ms).await;
+    // Retired once more: the time goes on from the first.
+    world.release("blog", 2).await;
+    let permit = cut(&id, drain_ms).await.expect("its time is over");
+    assert_eq!(cut(&id, 0).await, Err(NotYet::NotWarm), "it is being stopped");
+    assert!(world.ledger.keep(&[(id.clone(), first)], &[]).await.is_ok());
+    world.ledger.cooled(&permit).await.expect("the permit stands");
+    assert_eq!(world.phase(&id).await, "cold");
+}
+
+async fn what_is_live_again_and_then_retired_has_its_time_anew(world: World) {
+    let (id, _) = world.warm("blog").await;
+    world.release("blog", 2).await;
+    world.pass(1_500).await;
+    assert!(matches!(world.ledger.introduce(&id, &lease("builder", 1)).await, Ok(Entry::Warm(_))));
+    assert_eq!(world.ledger.cut(&id, 0).await.expect("it answers"), Err(NotYet::NotWarm));
+    world.ledger.retire(&id).await.expect("it answers");
+    assert_eq!(world.ledger.cut(&id, 1_500).await.expect("it answers"), Err(NotYet::Used));
+    assert!(world.ledger.cut(&id, 0).await.expect("it answers").is_ok());
 }
 
 async fn only_what_is_over_is_forgotten(world: World) {

@@ -20,6 +20,7 @@ enum Ask {
     Renew(u64),
     Leave(u64),
     Cool(u64),
+    Cut(u64),
     Cooled,
     Freeze(u64),
     Frozen,
@@ -44,6 +45,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => serial.clone().prop_map(Ask::Renew),
         3 => serial.prop_map(Ask::Leave),
         3 => prop_oneof![Just(0_u64), Just(3_600_000)].prop_map(Ask::Cool),
+        2 => prop_oneof![Just(0_u64), Just(3_600_000)].prop_map(Ask::Cut),
         3 => Just(Ask::Cooled),
         3 => prop_oneof![Just(0_u64), Just(3_600_000)].prop_map(Ask::Freeze),
         3 => Just(Ask::Frozen),
@@ -97,6 +99,13 @@ async fn answer(world: &World, hands: &mut Hands, id: &InstanceId, ask: &Ask) ->
             said(ledger.keep(&[], &[leaving]).await.map(|_| ()))
         }
         Ask::Cool(idle_ms) => match ledger.cool(id, *idle_ms).await {
+            Ok(Ok(permit)) => {
+                hands.permit = Some(permit);
+                "granted".into()
+            }
+            other => said(other.map(|r| r.map(|_| ()))),
+        },
+        Ask::Cut(drain_ms) => match ledger.cut(id, *drain_ms).await {
             Ok(Ok(permit)) => {
                 hands.permit = Some(permit);
                 "granted".into()

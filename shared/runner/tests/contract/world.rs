@@ -106,6 +106,7 @@ impl World {
             env,
             limits,
             idle_ms: 60_000,
+            drain_ms: None,
             health: app.health.map(str::to_owned),
             freeze: Freeze::Auto,
             min: 0,
