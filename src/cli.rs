@@ -69,6 +69,9 @@ pub enum Role {
 pub struct Serve {
     #[arg(value_enum)]
     pub role: Role,
+    /// Take over the doors of the edge that runs, with no connection refused; that one leaves (for `edge`)
+    #[arg(long)]
+    pub upgrade: bool,
     /// Print how to push and where to look, when everything is ready
     #[arg(long, hide = true)]
     pub guide: bool,

@@ -22,6 +22,10 @@ use parts::Parts;
 /// The name of the link in the hooks' folder, by which this program knows that git calls it.
 pub const POST_RECEIVE: &str = "post-receive";
 
+/// Why the rest cannot be taken over: one builder and one cleaner at a time, and a ledger in memory goes with its process.
+const ONLY_EDGE: &str = "--upgrade is for `func serve edge`: only an edge can run beside the one that it replaces. \
+    Restart the other parts; for an edge that is upgraded without a gap, run the parts apart, with a Redis";
+
 impl Role {
     /// Whether this process runs the git host, and so on: `all` is every one.
     pub fn is(self, part: Self) -> bool {
@@ -40,8 +44,11 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
             "the setting `redis` is \"memory\"; services that run apart share a Redis: --redis redis://host:port"
         );
     }
+    if serve.upgrade && role != Role::Edge {
+        bail!("{ONLY_EDGE}");
+    }
     logs::init(&settings)?;
-    let doors = Doors::bind(&settings, role)?;
+    let doors = if serve.upgrade { Doors::take_over(&settings)? } else { Doors::bind(&settings, role)? };
     let data = DataDir::open(&settings.data)
         .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
     let info = doors.info(&settings, &data)?;
@@ -61,6 +68,7 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     let ended = tokio::select! {
         ended = running.first_ended() => Some(ended),
         () = ready => None,
+        () = parts.relieved.cancelled() => None,
         signalled = signalled() => { signalled?; None }
     };
     let forced = signalled();

@@ -4,8 +4,10 @@
 //! makes no network call but the one to the instance; activity reaches the ledger through the lease keeper.
 
 mod answer;
+mod door;
 #[cfg(test)]
 mod fake;
+mod handover;
 mod keeper;
 mod metrics;
 mod outage;
@@ -19,8 +21,8 @@ mod trace;
 mod upgrade;
 mod wake;
 
+use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,22 +31,16 @@ use anyhow::{Context, bail};
 use axum::Router;
 use func_ledger::{Enter, Watch};
 use func_model::HostName;
-use func_model::limits::RETRIES_MAX;
 use func_runner::Start;
 use func_store::Occupancy;
-use pingora::apps::HttpServerOptions;
-use pingora::listeners::{ListenerConfig, TcpSocketOptions};
-use pingora::protocols::TcpKeepalive;
-use pingora::protocols::l4::stream::L4BufferSettings;
-use pingora::proxy::ProxyServiceBuilder;
-use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds};
 use pingora::services::Service;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use handover::{Offer, Predecessor, take};
 use keeper::Keeper;
 use metrics::Metrics;
 use outage::Outage;
@@ -57,6 +53,10 @@ use wake::Wake;
 pub struct Config {
     /// Where requests come in; bound beforehand.
     pub listeners: Vec<TcpListener>,
+    /// The edge that has them as well, and is relieved when this one serves.
+    pub predecessor: Option<Predecessor>,
+    /// How a later edge takes over from this one.
+    pub offer: Option<Offer>,
     /// Apps answer at `<app>.<domain>`.
     pub domain: HostName,
     /// Names this edge's leases; another one each time that an edge starts.
@@ -73,25 +73,23 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// How long requests in flight may take after `shutdown`.
+    /// How long requests in flight may take after `shutdown`, and connections without one stay open at the most.
     pub drain: Duration,
 }
 
 /// How often a socket for the metrics that is taken is tried again.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 
-/// How a client that has vanished is noticed: a silent WebSocket would hold its app awake for ever.
-const CLIENT_ALIVE: TcpKeepalive = TcpKeepalive {
-    idle: Duration::from_secs(60),
-    interval: Duration::from_secs(10),
-    count: 6,
-    user_timeout: Duration::from_secs(120),
-};
+/// How long a connection without a request stays open for one more after `shutdown`.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long an edge that takes over may take to learn the routes.
+const LEARNS: Duration = Duration::from_secs(30);
+const LEARN_AGAIN: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`, then until nothing is in flight or `drain` is over; leases are kept to the end.
 ///
 /// # Errors
-/// If a listener cannot be used.
+/// If a listener cannot be used, or the routes cannot be learned before a predecessor is relieved.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let slots = Arc::new(Slots::new(config.holder));
     let routes = Arc::new(Routes::new(config.domain, config.watch.clone()));
@@ -109,12 +107,28 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let mut telling =
         helpers.spawn(tell(config.socket, metrics::router(metrics.clone(), routes.clone()), done.clone()));
 
-    let proxy =
-        Proxy::new(routes, wake.clone(), slots.clone(), metrics, config.trusted_proxies, shutdown.clone());
+    let proxy = Proxy::new(
+        routes.clone(),
+        wake.clone(),
+        slots.clone(),
+        metrics,
+        config.trusted_proxies,
+        shutdown.clone(),
+    );
     let (stop, stopped) = watch::channel(false);
-    let mut service = service(proxy);
-    let fds = adopt(config.listeners, &mut service)?;
+    if config.predecessor.is_some() {
+        learn(&routes, &shutdown).await?;
+    }
+    let offered = offered(&config.listeners, config.offer)?;
+    let (mut service, fds) = door::service(proxy, LINGER.min(config.drain), config.listeners)?;
     let mut serving = tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+    let successor = async {
+        if let Some(predecessor) = config.predecessor {
+            predecessor.relieve().await;
+        }
+        offered.await
+    };
+    helpers.spawn(shutdown.clone().run_until_cancelled_owned(successor));
 
     // Each of its parts goes on until it is told to end; one that ended by itself ends the edge, which is told.
     tokio::select! {
@@ -125,9 +139,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         ended = &mut telling => bail!("the edge tells no metrics any more: {ended:?}"),
     }
     // The receivers are in the service; when it is gone already there is nothing to tell.
+    let until = Instant::now() + config.drain;
     let _ = stop.send(true);
     serving.await.context("serve requests")?;
-    let drained = tokio::time::timeout(config.drain, slots.idle()).await.is_ok();
+    let drained = tokio::time::timeout_at(until, slots.idle()).await.is_ok();
     match drained {
         true => info!("the edge has answered everything"),
         false => warn!(requests = slots.requests(), "the edge leaves with requests in flight"),
@@ -138,6 +153,33 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     helpers.wait().await;
     keeper.leave_all().await;
     Ok(())
+}
+
+/// Reads the routes before the first request is accepted: the predecessor knows them.
+async fn learn(routes: &Routes, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    let until = Instant::now() + LEARNS;
+    while let Err(e) = routes.refresh().await {
+        if shutdown.is_cancelled() || Instant::now() + LEARN_AGAIN >= until {
+            return Err(e).context("learn the routes; the edge that ran before goes on");
+        }
+        tokio::time::sleep(LEARN_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// Gives what hands the listeners to a later edge; it holds them as well, until it is dropped.
+fn offered(
+    listeners: &[TcpListener],
+    offer: Option<Offer>,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let copies: io::Result<Vec<_>> = listeners.iter().map(TcpListener::try_clone).collect();
+    let copies = copies.context("copy a listener")?;
+    Ok(async move {
+        match offer {
+            Some(offer) => handover::offer(offer, copies).await,
+            None => {}
+        }
+    })
 }
 
 /// Serves the metrics until `done`. Another edge may have the socket, and leave it: the door does not wait for that.
@@ -153,36 +195,6 @@ async fn tell(socket: Option<PathBuf>, router: Router, done: CancellationToken) 
         told = true;
         let _ = tokio::time::timeout(TELL_AGAIN, done.cancelled()).await;
     }
-}
-
-type ProxyService = pingora::services::listening::Service<pingora::proxy::HttpProxy<Proxy>>;
-
-fn service(proxy: Proxy) -> ProxyService {
-    // Each retry is decided by `Proxy::fail_to_connect`; this is the frame around it.
-    let conf = ServerConf {
-        max_retries: RETRIES_MAX + 2,
-        upstream_keepalive_pool_size: 1_024,
-        ..ServerConf::default()
-    };
-    let mut options = HttpServerOptions::default();
-    options.h2c = false;
-    ProxyServiceBuilder::new(&Arc::new(conf), proxy).name("func edge").server_options(options).build()
-}
-
-/// Hands bound listeners over to pingora, which finds them by their address.
-fn adopt(listeners: Vec<TcpListener>, service: &mut ProxyService) -> anyhow::Result<ListenFds> {
-    let mut fds = Fds::new();
-    for listener in listeners {
-        let address = listener.local_addr().context("read a listener's address")?.to_string();
-        listener.set_nonblocking(true).context("set up a listener")?;
-        // What an app drips has to reach the client as it comes: no write buffer of ours before the socket.
-        let unbuffered = L4BufferSettings { write: Some(0), ..L4BufferSettings::default() };
-        let mut options = TcpSocketOptions::default();
-        options.tcp_keepalive = Some(CLIENT_ALIVE);
-        service.add_listener(ListenerConfig::tcp(&address).tcp_socket_options(options).l4_buffer(unbuffered));
-        fds.add(address, listener.into_raw_fd());
-    }
-    Ok(Arc::new(parking_lot::Mutex::new(fds)))
 }
 
 #[cfg(test)]

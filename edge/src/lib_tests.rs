@@ -6,7 +6,6 @@ use func_ledger::{Memory, RestoredState};
 use func_runner::How;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
 
 use super::*;
 use crate::fake::{Cleaner, Gate, app, ledger, restore, silent, started};
@@ -37,6 +36,8 @@ impl World {
         let cleaner = Arc::new(Cleaner::default());
         let config = Config {
             listeners: vec![listener],
+            predecessor: None,
+            offer: None,
             domain: "localhost".parse().expect("a host"),
             holder: "edge".into(),
             enter: ledger.clone(),

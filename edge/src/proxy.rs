@@ -286,6 +286,10 @@ impl ProxyHttp for Proxy {
         // answer: the upload only begins with it.
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             session.as_downstream_mut().set_read_timeout(None);
+            if self.shutdown.is_cancelled() {
+                // One that came before the end: the client is told to go elsewhere with the next.
+                session.as_downstream_mut().set_keepalive(None);
+            }
             self.tell_timing(response, ctx)?;
         }
         Ok(())

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use anyhow::Context;
+use func_edge::Predecessor;
 use func_store::DataDir;
 
 use crate::cli::Role;
@@ -16,15 +18,30 @@ pub(super) struct Doors {
     pub(super) edge: Vec<TcpListener>,
     pub(super) ssh: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
+    /// The edge that has the edge's doors as well.
+    pub(super) predecessor: Option<Predecessor>,
 }
 
 fn bind(name: &'static str, addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
-    let one = |address: &SocketAddr| {
-        TcpListener::bind(address).with_context(|| {
-            format!("the setting `{name}` is \"{address}\", where func cannot listen; stop what does, or choose another")
-        })
-    };
-    addresses.iter().map(one).collect()
+    addresses.iter().map(|address| bind_one(name, address)).collect()
+}
+
+fn bind_one(name: &'static str, address: &SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
+        format!("the setting `{name}` is \"{address}\", where func cannot listen; stop what does, or choose another")
+    })
+}
+
+fn upgrade_socket(data: &DataDir, address: SocketAddr) -> PathBuf {
+    data.socket(&format!("upgrade-{address}"))
+}
+
+/// Picks the listener of an address, or binds it.
+fn one_of(listeners: &mut Vec<TcpListener>, address: &SocketAddr) -> anyhow::Result<TcpListener> {
+    match listeners.iter().position(|listener| listener.local_addr().is_ok_and(|a| a == *address)) {
+        Some(at) => Ok(listeners.swap_remove(at)),
+        None => bind_one("edge-listen", address),
+    }
 }
 
 fn first(listeners: &[TcpListener], configured: &[SocketAddr]) -> io::Result<Option<SocketAddr>> {
@@ -45,6 +62,32 @@ impl Doors {
             doors.http = bind("http-listen", &settings.http_listen)?;
         }
         Ok(doors)
+    }
+
+    /// Takes over the doors of the edge that runs, and binds those that it has not; binds all if there is none.
+    pub(super) fn take_over(settings: &Settings) -> anyhow::Result<Self> {
+        let data = DataDir::open(&settings.data)
+            .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
+        for address in &settings.edge_listen {
+            let socket = upgrade_socket(&data, *address);
+            let taken = func_edge::take(&socket);
+            if let Some((mut old, predecessor)) = taken.context("ask the edge that runs for its doors")? {
+                tracing::info!(
+                    "this edge has the doors of the edge that runs, and takes over when it is ready"
+                );
+                let edge = settings.edge_listen.iter().map(|address| one_of(&mut old, address));
+                let edge = edge.collect::<anyhow::Result<_>>()?;
+                return Ok(Self { edge, predecessor: Some(predecessor), ..Self::default() });
+            }
+        }
+        tracing::info!("no edge runs that could be taken over from");
+        Self::bind(settings, Role::Edge)
+    }
+
+    /// Where an edge with these doors hands them over: two edges can share a data folder.
+    pub(super) fn handover(&self, data: &DataDir) -> Option<PathBuf> {
+        let address = self.edge.first()?.local_addr().ok()?;
+        Some(upgrade_socket(data, address))
     }
 
     /// Says where the doors are: those of this process as they are bound, the others as they are set.

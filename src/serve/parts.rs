@@ -53,6 +53,8 @@ pub(super) struct Parts {
     role: Role,
     ledger: Ledger,
     docker: Docker,
+    /// Another edge has taken over from this one.
+    pub(super) relieved: CancellationToken,
 }
 
 impl Parts {
@@ -82,7 +84,15 @@ impl Parts {
                 )
             })?;
         }
-        Ok(Self { data, manifests, settings: settings.clone(), role, ledger, docker })
+        Ok(Self {
+            data,
+            manifests,
+            settings: settings.clone(),
+            role,
+            ledger,
+            docker,
+            relieved: CancellationToken::new(),
+        })
     }
 
     /// Waits until the services answer: their sockets are there, and the ledger knows what runs.
@@ -145,7 +155,11 @@ impl Parts {
     }
 
     fn edge(&self, doors: &mut Doors) -> func_edge::Config {
+        // Whoever runs other parts as well cannot leave when the edge may.
+        let socket = doors.handover(&self.data).filter(|_| self.role == Role::Edge);
         func_edge::Config {
+            predecessor: doors.predecessor.take(),
+            offer: socket.map(|socket| func_edge::Offer { socket, relieved: self.relieved.clone() }),
             listeners: std::mem::take(&mut doors.edge),
             domain: self.settings.domain.clone(),
             holder: format!("edge-{:016x}", unique()),
@@ -179,6 +193,7 @@ impl Parts {
             enter: self.ledger.enter.clone(),
             holder: format!("cleaner-{:016x}", unique()),
             idle_ms: self.settings.idle_ms,
+            drain_ms: self.settings.retire_drain_ms,
             poised_bytes_max: self.settings.poised_bytes_max,
             frozen_bytes_max: self.settings.frozen_bytes_max,
         }

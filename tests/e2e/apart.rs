@@ -63,13 +63,27 @@ impl Apart {
         self.start_with(name, &[]);
     }
 
+    /// Starts another process of a service, with these flags besides, and gives the one that ran until now.
+    pub fn replace(&mut self, name: &str, flags: &[&str]) -> Child {
+        let old = self.service(name).process.take().expect("it runs");
+        let mut command = self.command(name);
+        self.service(name).process = Some(command.args(flags).spawn().expect("func starts"));
+        old
+    }
+
     /// Starts a service with more in its environment, and does not wait for it.
     pub fn start_with(&mut self, name: &str, env: &[(&str, &str)]) {
+        let mut command = self.command(name);
+        self.service(name).process = Some(command.envs(env.iter().copied()).spawn().expect("func starts"));
+    }
+
+    /// What starts a service.
+    pub fn command(&mut self, name: &str) -> Command {
         let role = name.trim_end_matches(char::is_numeric).to_owned();
         let (listen, redis) = (self.service(name).listen.to_string(), self.service(name).redis.clone());
         let mut command = self.world.command(&role, &listen, name);
-        command.arg(format!("--redis={redis}")).envs(env.iter().copied());
-        self.service(name).process = Some(command.spawn().expect("func starts"));
+        command.arg(format!("--redis={redis}"));
+        command
     }
 
     pub fn edge_addr(&self, name: &str) -> SocketAddr {

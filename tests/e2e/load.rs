@@ -1,6 +1,8 @@
 //! Clients that ask all the time, and a count of what they were answered.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,6 +31,11 @@ impl Habit {
     pub fn hello(edge: SocketAddr, app: &str) -> Self {
         let (host, path, says) = (format!("{app}.localhost"), "/".to_owned(), "hello".to_owned());
         Self { edge, host, path, says, pause: Duration::from_millis(100) }
+    }
+
+    /// A client that has this habit.
+    pub fn client(self) -> Client {
+        Box::new(move |stop, counts| Box::pin(client(self, stop, counts, Instant::now())))
     }
 }
 
@@ -85,7 +92,13 @@ impl Counts {
         failures.iter().filter(|failure| !excused(failure)).cloned().collect()
     }
 
-    fn fail(&self, failure: Failure) {
+    /// Counts one that was not answered as it should be, whatever the reason.
+    pub fn fail(&self, text: String) {
+        let (now, edge) = (Instant::now(), SocketAddr::from(([0, 0, 0, 0], 0)));
+        self.fail_as(Failure { edge, asked: now, failed: now, answer: Answer::Wrong, text });
+    }
+
+    fn fail_as(&self, failure: Failure) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = self.failures.lock().expect("no client panicked");
         if failures.len() < FAILURES_KEPT {
@@ -93,6 +106,9 @@ impl Counts {
         }
     }
 }
+
+/// One client: what it does until it is told to stop.
+pub type Client = Box<dyn FnOnce(Arc<AtomicBool>, Arc<Counts>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
 /// Running clients. They end when it is dropped; [`Load::end`] gives their counts.
 pub struct Load {
@@ -104,13 +120,18 @@ pub struct Load {
 impl Load {
     /// Starts one client for each habit, each on a connection of its own that it keeps.
     pub fn start(habits: Vec<Habit>) -> Self {
+        Self::of(habits.into_iter().map(Habit::client))
+    }
+
+    /// Starts clients of any kind; each ends soon after it is told to stop.
+    pub fn of(clients: impl IntoIterator<Item = Client>) -> Self {
+        let clients: Vec<Client> = clients.into_iter().collect();
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
         let (stopped, counted) = (stop.clone(), counts.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let began = Instant::now();
-                let clients = habits.into_iter().map(|h| client(h, stopped.clone(), counted.clone(), began));
+                let clients = clients.into_iter().map(|client| client(stopped.clone(), counted.clone()));
                 futures_util::future::join_all(clients).await;
             });
         });
@@ -160,7 +181,7 @@ async fn client(habit: Habit, stop: Arc<AtomicBool>, counts: Arc<Counts>, began:
                     "{} {}: asked at {asked_ms} ms, failed at {failed_ms} ms: {why}",
                     habit.host, habit.path
                 );
-                counts.fail(Failure { edge: habit.edge, asked, failed, answer, text });
+                counts.fail_as(Failure { edge: habit.edge, asked, failed, answer, text });
             }
         }
         rest(habit.pause, &stop).await;

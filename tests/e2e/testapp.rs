@@ -55,6 +55,7 @@ async fn serve() {
             post(|request: Request| async { Body::from_stream(request.into_body().into_data_stream()) }),
         )
         .route("/sse", get(sse))
+        .route("/tell", get(tell))
         .route("/drip", get(drip))
         .route("/slow", get(slow))
         .route("/exit", any(exit))
@@ -147,6 +148,18 @@ async fn sse(asked: Asked) -> Response {
     ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
+/// `n` lines, each with the version.
+async fn tell(asked: Asked) -> Body {
+    let (count, pause) = (number(&asked, "n"), Duration::from_millis(number(&asked, "ms")));
+    Body::from_stream(stream::unfold(0, move |n| async move {
+        if n >= count {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        Some((Ok::<_, Infallible>(format!("{}\n", version())), n + 1))
+    }))
+}
+
 /// A body of known length, one byte at a time.
 async fn drip(asked: Asked) -> Response {
     let (count, pause) = (number(&asked, "n"), Duration::from_millis(number(&asked, "ms")));
@@ -167,7 +180,9 @@ async fn slow(asked: Asked) -> &'static str {
 
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Close(_)) || socket.send(message).await.is_err() {
+        let asked = matches!(&message, Message::Text(text) if text.as_str() == "version?");
+        let answer = if asked { Message::Text(version().into()) } else { message };
+        if matches!(answer, Message::Close(_)) || socket.send(answer).await.is_err() {
             return;
         }
     }

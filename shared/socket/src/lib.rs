@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use http::StatusCode;
 use thiserror::Error;
 
+pub use address::Address;
 pub use client::{call, call_json, call_json_within};
 pub use lines::{Lines, line_stream};
 pub use server::serve;
