@@ -74,6 +74,7 @@ impl Builder {
             });
         }
         crash::point("after_promote");
+        self.tell_edges(id).await;
         Ok(BuildEvent::Live {
             release: id.clone(),
             urls: self.config.urls(&id.app, &release.hosts),

@@ -15,6 +15,7 @@ mod context;
 mod crash;
 mod deadline;
 mod deploy;
+mod edges;
 mod embedded;
 mod failure;
 mod feed;

@@ -71,6 +71,8 @@ pub struct Config {
     pub occupancy: Occupancy,
     /// Where metrics are told: `GET /metrics`, `GET /healthz`.
     pub socket: Option<PathBuf>,
+    /// Where the builder says that a route has changed, and waits until it is known here: `POST /routes`. Its own, of each edge.
+    pub heed: Option<PathBuf>,
     /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpAddr>,
     /// How long requests in flight may take after `shutdown`, and connections without one stay open at the most.
@@ -107,6 +109,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let mut telling =
         helpers.spawn(tell(config.socket, metrics::router(metrics.clone(), routes.clone()), done.clone()));
 
+    let mut heeding = helpers.spawn(tell(config.heed, routes::router(routes.clone()), done.clone()));
+
     let proxy = Proxy::new(
         routes.clone(),
         wake.clone(),
@@ -136,6 +140,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         ended = &mut serving => bail!("the edge serves no more: {ended:?}"),
         ended = &mut following => bail!("the edge follows no routes any more: {ended:?}"),
         ended = &mut keeping => bail!("the edge keeps no leases any more: {ended:?}"),
+        ended = &mut heeding => bail!("the edge hears of no routes any more: {ended:?}"),
         ended = &mut telling => bail!("the edge tells no metrics any more: {ended:?}"),
     }
     // The receivers are in the service; when it is gone already there is nothing to tell.
@@ -182,15 +187,15 @@ fn offered(
     })
 }
 
-/// Serves the metrics until `done`. Another edge may have the socket, and leave it: the door does not wait for that.
+/// Serves a socket until `done`. Another edge may have the socket, and leave it: the door does not wait for that.
 async fn tell(socket: Option<PathBuf>, router: Router, done: CancellationToken) {
     let Some(path) = socket else { return done.cancelled().await };
     let mut told = false;
     while !done.is_cancelled() {
         match func_socket::serve(&path, router.clone(), done.cancelled()).await {
             Ok(()) => {}
-            Err(e) if told => debug!("the metrics are not served: {e}"),
-            Err(e) => warn!("the metrics are not served, which is tried again: {e}"),
+            Err(e) if told => debug!("{} is not served: {e}", path.display()),
+            Err(e) => warn!("{} is not served, which is tried again: {e}", path.display()),
         }
         told = true;
         let _ = tokio::time::timeout(TELL_AGAIN, done.cancelled()).await;

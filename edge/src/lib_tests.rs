@@ -46,6 +46,7 @@ impl World {
             gates: gate.gates.path().to_owned(),
             occupancy: gate.occupancy(),
             socket: Some(gate.gates.path().join("edge.sock")),
+            heed: None,
             trusted_proxies: vec![],
             drain: Duration::from_secs(5),
         };

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
 use func_ledger::{Change, LedgerError, Watch};
 use func_model::limits::RECONCILE_MS;
 use func_model::{AppName, HostName, ReleaseId, RouteTable};
@@ -107,6 +111,15 @@ impl Routes {
             let _ = tokio::time::timeout(wait, route_change(&mut changes)).await;
         }
     }
+}
+
+/// What the builder asks: to read the routes now.
+pub(crate) fn router(routes: Arc<Routes>) -> Router {
+    let read = |State(routes): State<Arc<Routes>>| async move {
+        let failed = |e: LedgerError| (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n"));
+        routes.refresh().await.map(Json).map_err(failed)
+    };
+    Router::new().route("/routes", post(read)).with_state(routes)
 }
 
 async fn route_change(changes: &mut Receiver<Change>) {

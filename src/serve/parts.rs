@@ -84,6 +84,10 @@ impl Parts {
                 )
             })?;
         }
+        if role.is(Role::Edge) {
+            let edges = data.edges();
+            std::fs::create_dir_all(&edges).with_context(|| format!("make {}", edges.display()))?;
+        }
         Ok(Self {
             data,
             manifests,
@@ -155,6 +159,7 @@ impl Parts {
     }
 
     fn edge(&self, doors: &mut Doors) -> func_edge::Config {
+        let holder = format!("edge-{:016x}", unique());
         // Whoever runs other parts as well cannot leave when the edge may.
         let socket = doors.handover(&self.data).filter(|_| self.role == Role::Edge);
         func_edge::Config {
@@ -162,7 +167,8 @@ impl Parts {
             offer: socket.map(|socket| func_edge::Offer { socket, relieved: self.relieved.clone() }),
             listeners: std::mem::take(&mut doors.edge),
             domain: self.settings.domain.clone(),
-            holder: format!("edge-{:016x}", unique()),
+            heed: Some(self.data.edges().join(format!("{holder}.sock"))),
+            holder,
             enter: self.ledger.enter.clone(),
             watch: self.ledger.watch.clone(),
             start: self.starter(),

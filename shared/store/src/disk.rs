@@ -76,6 +76,11 @@ impl DataDir {
         self.root.join("run").join(name)
     }
 
+    /// Gives the folder of the edges' sockets, `run/edges/`, one of each edge; it may not exist.
+    pub fn edges(&self) -> PathBuf {
+        self.run("edges")
+    }
+
     /// Gives the folder of the gates of poised containers, `run/poised/`; it may not exist.
     pub fn gates(&self) -> PathBuf {
         self.run("poised")
