@@ -1,26 +1,30 @@
-//! The start of the builder: what was pushed and never deployed is deployed now.
+//! The durable queue: what was pushed and never deployed is deployed when the builder starts, and soon after it was
+//! pushed if no hook asks for it. What a builder that was killed had begun is ended first.
 
 use std::sync::Arc;
 
-use func_model::{AppName, ReleaseId, Revision};
+use func_model::{AppName, Release, ReleaseId, Revision, Route};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, patiently};
 use crate::failure::Failure;
-use crate::limits::{ATTEMPTS_MAX, ROOM_EVERY};
-use crate::removal::finish_removals;
+use crate::limits::{ATTEMPTS_MAX, CALL_LOCK, LOOK_EVERY, ROOM_EVERY};
 use crate::repository::Repository;
 use crate::text::chain;
 
 impl Builder {
-    /// Queues every repository whose head has no live release, unless its deploy failed, or killed the builder
-    /// again and again: that is the durable queue.
-    /// Waits while the queue is full.
+    /// Looks after the durable queue for ever: the hook that should tell of a push may be killed as well.
     pub async fn catch_up(self: Arc<Self>) {
-        if let Err(e) = finish_removals(&self.config.data) {
-            warn!(error = %chain(&e), "a removed repository is still there");
+        loop {
+            self.look().await;
+            sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Queues every repository whose head has no live release and was not deployed by this builder, unless its deploy
+    /// failed, or killed the builder again and again. Waits while the queue is full.
+    async fn look(&self) {
         let apps = match self.config.data.repositories() {
             Ok(apps) => apps,
             Err(e) => return warn!(error = %chain(&e), "the repositories cannot be listed"),
@@ -28,6 +32,8 @@ impl Builder {
         for app in apps {
             let pending = match self.pending(&app).await {
                 Ok(pending) => pending,
+                // It is being deployed, rolled back or removed: looked at next time.
+                Err(Failure::Busy { .. }) => None,
                 Err(e) => {
                     warn!(app.name = %app, error = %chain(&e), "the repository of {app} is left alone");
                     None
@@ -41,29 +47,58 @@ impl Builder {
         }
     }
 
-    /// Gives the head that should be deployed. What an interrupted deploy of it left is removed.
+    /// Gives the head that should be deployed, once: from then on this builder knows of it.
     async fn pending(&self, app: &AppName) -> Result<Option<Revision>, Failure> {
         let Some(head) = self.head(app).await? else { return Ok(None) };
-        let manifests = &self.config.manifests;
-        let live = manifests.live(app)?.map(|live| live.revision);
-        if live.as_ref() == Some(&head) || manifests.failed(app)?.as_ref() == Some(&head) {
+        if self.has_begun(app, &head) {
             return Ok(None);
         }
-        let attempts = manifests.attempts(app, &head)?;
+        let _lock = self.lock(app, CALL_LOCK).await?;
+        let wanted = self.is_wanted(app, &head).await?;
+        self.begins(app, &head);
+        Ok(wanted.then_some(head))
+    }
+
+    /// Whether a head should be deployed. What an interrupted deploy of it left is removed, and one that was interrupted
+    /// behind its commit point is ended.
+    async fn is_wanted(&self, app: &AppName, head: &Revision) -> Result<bool, Failure> {
+        let manifests = &self.config.manifests;
+        let live = manifests.live(app)?;
+        if let Some(live) = &live
+            && manifests.attempts(app, &live.revision)? > 0
+        {
+            self.end_promotion(live).await;
+        }
+        let live = live.map(|live| live.revision);
+        if live.as_ref() == Some(head) || manifests.failed(app)?.as_ref() == Some(head) {
+            return Ok(false);
+        }
+        let attempts = manifests.attempts(app, head)?;
         if attempts >= ATTEMPTS_MAX {
             let short = head.short();
             error!(app.name = %app, attempts, "the builder was killed {attempts} times while it deployed {short} of {app}; it is left alone until the next push");
-            return Ok(None);
+            return Ok(false);
         }
         let current = manifests.current(app)?;
         for number in manifests.numbers(app)?.into_iter().filter(|number| Some(*number) > current) {
             let id = ReleaseId { app: app.clone(), number };
-            if manifests.release(&id)?.is_some_and(|release| release.revision == head) {
+            if manifests.release(&id)?.is_some_and(|release| release.revision == *head) {
                 self.retire(&id).await;
                 manifests.remove(&id)?;
             }
         }
-        Ok(Some(head))
+        Ok(true)
+    }
+
+    /// Leads an app's requests to a release that is current: its builder may have been killed before it could.
+    async fn end_promotion(&self, live: &Release) {
+        let (id, route) = (&live.id, Route::of(live));
+        if let Err(e) = patiently(|| self.config.promote.promote(id, &route)).await {
+            return warn!(release = %id, error = %chain(&e), "{id} is routed later, by the cleaner");
+        }
+        if let Err(e) = self.config.manifests.forget_attempts(&id.app) {
+            warn!(release = %id, error = %chain(&e), "{id} is routed again at the next boot");
+        }
     }
 
     /// Gives the head of an app's deploy branch.

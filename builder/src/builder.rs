@@ -1,13 +1,14 @@
 //! The builder: what all of its work shares.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use func_ledger::LedgerError;
 use func_model::event::BuildEvent;
 use func_model::limits::TAIL_LINES;
-use func_model::{AppName, LeaseId};
+use func_model::{AppName, LeaseId, Revision};
 use func_store::Lock;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -33,6 +34,8 @@ pub struct Builder {
     pub commit: Mutex<()>,
     holder: String,
     serial: AtomicU64,
+    /// The revision of each app whose deploy this builder began last, or that needed none.
+    begun: StdMutex<BTreeMap<AppName, Revision>>,
 }
 
 impl Builder {
@@ -45,12 +48,28 @@ impl Builder {
             commit: Mutex::default(),
             holder: format!("builder-{}-{:x}", std::process::id(), unix_ms()),
             serial: AtomicU64::new(0),
+            begun: StdMutex::default(),
         })
     }
 
     /// Gives a lease id that was never used.
     pub fn lease(&self) -> LeaseId {
         LeaseId { holder: self.holder.clone(), serial: self.serial.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<AppName, Revision>> {
+        // Each change is one call.
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a deploy that begins.
+    pub fn begins(&self, app: &AppName, revision: &Revision) {
+        self.begun().insert(app.clone(), revision.clone());
+    }
+
+    /// Whether this revision of an app is the last whose deploy was begun, or that needed none.
+    pub fn has_begun(&self, app: &AppName, revision: &Revision) -> bool {
+        self.begun().get(app) == Some(revision)
     }
 
     /// Takes the lock of an app's deploy, waiting for it up to `within`.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use func_crash::point;
 use func_model::call::{BuildCall, RemoveCall, RollbackCall};
 use func_model::event::BuildEvent;
 use func_socket::line_stream;
@@ -46,7 +47,9 @@ async fn build(State(builder): State<Arc<Builder>>, Json(call): Json<BuildCall>)
         }
     };
     let feed = Feed::new();
-    match builder.queue.push(&app, &head) {
+    let queued = builder.queue.push(&app, &head);
+    point("after_queued");
+    match queued {
         Ok(queued) if head == revision => return heard(&queued),
         Ok(_) => feed.tell(BuildEvent::Superseded { by: head.short().to_owned() }),
         Err(full) => feed.tell(BuildEvent::Failed {

@@ -1,5 +1,6 @@
 //! Making a release live: hosts, the durable commit point, the route.
 
+use func_crash::point;
 use func_model::event::BuildEvent;
 use func_model::{AppName, HostName, Release, ReleaseId, Route};
 use func_store::StoreError;
@@ -7,7 +8,6 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::builder::{Builder, patiently};
-use crate::crash;
 use crate::failure::Failure;
 use crate::report::Report;
 use crate::text::chain;
@@ -64,7 +64,7 @@ impl Builder {
             self.check_hosts(&id.app, &release.hosts)?;
             self.set_current(id)?;
         }
-        crash::point("after_current");
+        point("after_current");
         let route = Route::of(release);
         if let Err(e) = patiently(|| self.config.promote.promote(id, &route)).await {
             warn!(app.name = %id.app, release = %id, error = %chain(&e), "{id} is current, and not routed yet");
@@ -73,7 +73,7 @@ impl Builder {
                 text: format!("{id} is released; it goes live as soon as the ledger is back"),
             });
         }
-        crash::point("after_promote");
+        point("after_promote");
         self.tell_edges(id).await;
         Ok(BuildEvent::Live {
             release: id.clone(),

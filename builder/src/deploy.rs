@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use func_crash::point;
 use func_model::event::BuildEvent;
 use func_model::{AppName, ImageDigest, Release, ReleaseId};
 use func_runner::{BuildFailed, BuildJob};
@@ -14,7 +15,6 @@ use crate::attempt::Attempt;
 use crate::builder::Builder;
 use crate::clock::unix_ms;
 use crate::context::context;
-use crate::crash;
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::ignore::{self, Ignore};
@@ -30,6 +30,7 @@ use crate::text::chain;
 impl Builder {
     /// Deploys a job, and tells how it ended. Dropping the future leaves the job in the durable queue.
     pub async fn deploy(&self, job: &Job) {
+        self.begins(&job.app, &job.revision);
         let what = format!("deploy of {}", job.revision.short());
         let report = Report::open(&self.config.data, &job.app, job.feed.clone(), &what);
         let ended = self.deployed(job, &report).await;
@@ -39,7 +40,11 @@ impl Builder {
         {
             warn!(app.name = %job.app, error = %chain(&e), "this deploy is tried again at the next boot");
         }
+        if ended.is_err() {
+            point("after_note");
+        }
         self.end(&job.app, &report, ended);
+        point("after_told");
     }
 
     async fn deployed(&self, job: &Job, report: &Report) -> Result<BuildEvent, Failure> {
@@ -52,6 +57,7 @@ impl Builder {
             return Ok(BuildEvent::Live { release: live.id, urls, took_ms: elapsed_ms(began) });
         }
         let _attempt = Attempt::begin(&self.config.manifests, app, &job.revision)?;
+        point("after_attempt");
         let project = self.project(job).await?;
         for warning in &project.warnings {
             report.warn(warning);
@@ -59,8 +65,9 @@ impl Builder {
         let hosts = self.other_hosts(app, &project);
         self.check_hosts(app, &hosts)?;
         let id = ReleaseId { app: app.clone(), number: self.config.manifests.take_number(app)? };
+        point("after_number");
         let image = self.image(job, &id, project.recipe, report).await?;
-        crash::point("after_image");
+        point("after_image");
         let facts = self.config.make.facts(&image).await?;
         let facts = facts.ok_or_else(|| Failure::NoImage { release: id.clone() })?;
         if !facts.has_command {
@@ -188,13 +195,16 @@ impl Builder {
     ) -> Result<BuildEvent, Failure> {
         let id = &release.id;
         self.config.make.tag(&release.image, id).await?;
+        point("after_tag");
         self.config.manifests.add(release)?;
-        crash::point("after_manifest");
+        point("after_manifest");
         report.step(format!("starting {id} on port {}", release.port));
         let ended = self.start_and_commit(release, report, began).await;
         if ended.is_err() {
             self.retire(id).await;
+            point("after_retire");
             self.config.manifests.remove(id)?;
+            point("after_unmade");
         }
         ended
     }
@@ -210,9 +220,10 @@ impl Builder {
         began: Instant,
     ) -> Result<BuildEvent, Failure> {
         let held = self.first_start(&release.id).await?;
-        crash::point("after_start");
+        point("after_start");
         let ended = self.commit(release, report, began).await;
         held.leave().await;
+        point("after_left");
         ended
     }
 }

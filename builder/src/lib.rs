@@ -12,7 +12,6 @@ mod clock;
 mod commit;
 mod config;
 mod context;
-mod crash;
 mod deadline;
 mod deploy;
 mod edges;
@@ -79,6 +78,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         ended = &mut served => return ended.context("serve the builder's socket"),
         () = std::future::ready(()) => {}
     }
+    builder.finish_removals().await;
     for _ in 0..BUILDS_AT_ONCE {
         work.spawn(builder.clone().work());
     }

@@ -44,6 +44,8 @@ pub const LEDGER_EVERY: Duration = Duration::from_millis(250);
 pub const ENTER_EVERY: Duration = Duration::from_millis(50);
 /// How often a deploy may have ended the builder before the next boot leaves it alone.
 pub const ATTEMPTS_MAX: u32 = 3;
+/// How often it is looked whether something was pushed of which no hook has told.
+pub const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often a full queue is tried again at boot.
 pub const ROOM_EVERY: Duration = Duration::from_millis(500);
 /// The port of an app that names none.

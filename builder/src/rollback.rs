@@ -1,9 +1,11 @@
 //! A rollback: another release that is still there becomes the live one.
 
+use func_crash::point;
 use func_model::event::BuildEvent;
 use func_model::{AppName, Release, ReleaseId, ReleaseNumber};
 use tokio::time::Instant;
 
+use crate::attempt::Attempt;
 use crate::builder::Builder;
 use crate::failure::Failure;
 use crate::limits::CALL_LOCK;
@@ -31,6 +33,9 @@ impl Builder {
         }
         self.check_hosts(app, &release.hosts)?;
         self.pass_over_head(app).await?;
+        point("after_passed_over");
+        // A builder that is killed behind the commit point leaves it: the next one ends the rollback.
+        let _attempt = Attempt::begin(&self.config.manifests, app, &release.revision)?;
         report.step(format!("starting {id} from {}", release.revision.short()));
         let ended = self.start_and_commit(&release, report, began).await;
         if ended.is_err() {

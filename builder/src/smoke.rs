@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use func_crash::point;
 use func_ledger::{Enter, Leaving, LedgerError, keep_claim};
 use func_model::limits::{CLAIM_MS, COOLING_MS, RENEW_MS, WAKE_MS};
 use func_model::{Claim, Entry, InstanceId, LeaseId, ReleaseId};
@@ -83,6 +84,7 @@ impl Builder {
 
     /// Starts it as the claim's holder; `None` if the claim was over in the meantime.
     async fn start_claimed(&self, claim: &Claim, lease: &LeaseId) -> Result<Option<Held>, Failure> {
+        point("after_introduce");
         let started = Instant::now();
         let made = tokio::select! {
             made = self.config.start.start(claim, Duration::from_millis(WAKE_MS)) => made,
@@ -94,6 +96,7 @@ impl Builder {
             Err(StartError::Stale { .. }) => return Ok(None),
             Err(e) => {
                 self.give_up(claim, &e).await;
+                point("after_given_up");
                 return match e {
                     // It is tried again, for as long as the smoke test may take.
                     StartError::Busy { .. } => Ok(None),
@@ -101,6 +104,7 @@ impl Builder {
                 };
             }
         };
+        point("after_first_start");
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(app.name = %claim.id.release.app, took_ms, "started {}", claim.id);
         match patiently(|| self.config.enter.woken(claim, made.addr, lease, made.start_ms())).await {

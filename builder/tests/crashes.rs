@@ -29,7 +29,7 @@ async fn live_after_a_crash(point: &str) -> u32 {
         .output()
         .expect("it runs");
     let signal = std::os::unix::process::ExitStatusExt::signal(&crashed.status);
-    assert_eq!(signal, Some(6), "{point}: {}", String::from_utf8_lossy(&crashed.stdout));
+    assert_eq!(signal, Some(9), "{point}: {}", String::from_utf8_lossy(&crashed.stdout));
     assert_eq!(world.manifests.failed(&app("blog")).expect("read"), None, "a crash is no failed deploy");
     world.restore().await;
     world.run().await;

@@ -4,7 +4,7 @@ mod world;
 
 use func_ledger::Watch;
 use func_model::event::BuildEvent;
-use func_model::{Release, ReleaseNumber};
+use func_model::{Release, ReleaseId, ReleaseNumber};
 use func_runner::StartError;
 
 use crate::world::{DOCKERFILE, SITE, World, app, is_live, text, until};
@@ -116,6 +116,33 @@ async fn a_rollback_makes_the_newest_older_release_live_and_a_restart_does_not_u
     assert!(is_live(&world.push("other", SITE).await, "other-v1"), "whatever boot had queued is done");
     assert_eq!(world.current("blog"), Some(1));
     assert!(is_live(&world.roll_back("blog", Some(2)).await, "blog-v2"), "and forward again");
+}
+
+#[tokio::test]
+async fn a_rollback_whose_builder_was_killed_behind_the_commit_point_is_ended_by_the_next() {
+    let mut world = two_releases().await;
+    world.halt().await;
+    let first: ReleaseId = "blog-v1".parse().expect("a release");
+    let revision = world.manifests.release(&first).expect("read").expect("it is there").revision;
+    world.manifests.set_attempts(&app("blog"), &revision, 1).expect("noted");
+    world.manifests.set_current(&first).expect("set");
+    world.run().await;
+    let noted = || world.manifests.attempts(&app("blog"), &revision).expect("read");
+    until("it is ended", || noted() == 0).await;
+    assert_eq!(world.ledger.routes().await.expect("known")[&app("blog")].number, ReleaseNumber(1));
+}
+
+#[tokio::test]
+async fn a_removal_whose_builder_was_killed_is_ended_by_the_next() {
+    let mut world = two_releases().await;
+    world.halt().await;
+    let projects = world.dir.path().join("data/projects");
+    std::fs::rename(projects.join("blog.git"), projects.join(".removing-blog-1")).expect("aside");
+    world.run().await;
+    assert!(is_live(&world.push("other", SITE).await, "other-v1"));
+    assert_eq!(world.current("blog"), None);
+    assert!(!projects.join(".removing-blog-1").exists());
+    assert!(!world.ledger.routes().await.expect("known").contains_key(&app("blog")));
 }
 
 #[tokio::test]

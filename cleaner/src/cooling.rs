@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use func_crash::point;
 use func_ledger::LedgerError;
 use func_model::limits::{COOL_EVERY_MS, LEASE_MS, RENEW_MS};
 use func_model::{CoolPermit, Freeze, InstanceId, Phase, Record, ReleaseId};
@@ -113,6 +114,9 @@ impl Cooling {
         if !self.calm.look(now_ms) {
             return Ok(());
         }
+        if records.values().any(|record| is_abandoned(record, now_ms)) {
+            cleaner.retry_soon();
+        }
         self.rests.retain(|release, _| records.contains_key(&release.instance()));
         for (id, record) in &records {
             let rest = *self.rests.entry(id.release.clone()).or_insert_with_key(|id| rest(cleaner, id));
@@ -143,6 +147,12 @@ fn rest(cleaner: &Cleaner, id: &ReleaseId) -> Rest {
         drain_ms: release.drain_ms.unwrap_or(drain_ms),
         kept: release.min > 0,
     })
+}
+
+/// Whether the claim of an instance is over and its holder has not said so: it died. Whoever asks for the instance gets
+/// the next claim; if nobody does, the plan brings it to rest.
+fn is_abandoned(record: &Record, now_ms: u64) -> bool {
+    matches!(record.phase, Phase::Waking { .. }) && record.unclaimed(now_ms)
 }
 
 /// A first look, without a call; the ledger decides.
@@ -217,6 +227,7 @@ pub(crate) fn stop_in_background(cleaner: &Arc<Cleaner>, turn: Turn, permit: Coo
 
 /// Stops under a permit, in the turn that the caller has.
 pub(crate) async fn stop(cleaner: &Cleaner, permit: &CoolPermit) {
+    point("after_cool");
     let id: &InstanceId = &permit.id;
     let began = Instant::now();
     if let Err(e) = stop_marked(cleaner, id).await {
@@ -228,6 +239,7 @@ pub(crate) async fn stop(cleaner: &Cleaner, permit: &CoolPermit) {
     }
     match cleaner.config.cool.cooled(permit).await {
         Ok(()) => {
+            point("after_cooled");
             let took_ms = began.elapsed().as_millis() as u64;
             info!(app.name = %id.release.app, release = %id.release, took_ms, "stopped {id}");
             // Its next start can be made ahead.

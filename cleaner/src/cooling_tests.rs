@@ -88,6 +88,15 @@ fn what_is_kept_warm_is_left_alone_while_it_is_live() {
     assert_eq!(due(&Record { retired: true, ..warm(0) }, kept, 0), Due::Cool);
 }
 
+#[test]
+fn a_claim_whose_holder_died_is_brought_to_rest_though_nobody_asks() {
+    let owner = LeaseId { holder: "edge".into(), serial: 1 };
+    let waking = Record { phase: Phase::Waking { owner, until_ms: 10_000 }, ..Record::new(0) };
+    assert!(!is_abandoned(&waking, 9_999), "its holder is at it");
+    assert!(is_abandoned(&waking, 10_000));
+    assert!(!is_abandoned(&Record::new(0), 10_000));
+}
+
 const TICK: Duration = Duration::from_millis(COOL_EVERY_MS);
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use func_crash::point;
 use func_ledger::{LedgerError, Settle};
 use func_model::{AppName, InstanceId, Phase, ReleaseId, Route, SeenImage, Step};
 use func_runner::State;
@@ -137,6 +138,7 @@ async fn settle_in(cleaner: &Arc<Cleaner>, turn: Turn, generation: u64, how: Set
     let id = &turn.id().clone();
     let (said, again) = (format!("settled {id}: {how:?}"), comes_to_rest(&how));
     let permit = cleaner.config.cool.settle(id, generation, how).await?;
+    point("after_settle");
     info!(app.name = %id.release.app, release = %id.release, generation, "{said}");
     if let Some(permit) = permit {
         stop_in_background(cleaner, turn, permit);

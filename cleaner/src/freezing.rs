@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use func_crash::point;
 use func_ledger::LedgerError;
 use func_model::{CoolPermit, FreezePermit, InstanceId, Phase, Record};
 use tokio::time::{Instant, sleep};
@@ -48,6 +49,7 @@ pub(crate) async fn freeze(
 
 /// Pauses under a permit. What cannot be paused is stopped: the permit allows that as well.
 async fn pause(cleaner: Arc<Cleaner>, turn: Turn, permit: FreezePermit) {
+    point("after_freeze");
     let id = turn.id();
     let addr = match cleaner.config.hold.pause(id).await {
         Ok(Some(addr)) => addr,
@@ -58,7 +60,10 @@ async fn pause(cleaner: Arc<Cleaner>, turn: Turn, permit: FreezePermit) {
         }
     };
     match cleaner.config.cool.frozen(&permit, addr).await {
-        Ok(()) => info!(app.name = %id.release.app, release = %id.release, "froze {id}"),
+        Ok(()) => {
+            point("after_frozen");
+            info!(app.name = %id.release.app, release = %id.release, "froze {id}");
+        }
         Err(e) => {
             debug!("{id} was paused in vain: {e}");
             resume(&cleaner, &turn).await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use func_crash::point;
 use func_ledger::{LedgerError, Settle};
 use func_model::limits::RECONCILE_MS;
 use func_model::{InstanceId, Phase};
@@ -106,6 +107,7 @@ async fn poise(cleaner: Arc<Cleaner>, turn: Turn, place: Place, generation: u64)
     drop(place);
     match cleaner.config.cool.settle(id, generation, Settle::Poise(poised)).await {
         Ok(_) => {
+            point("after_poised");
             let took_ms = began.elapsed().as_millis() as u64;
             info!(app.name = %id.release.app, release = %id.release, took_ms, "made the next start of {id} ahead");
             Ok(())
@@ -113,6 +115,8 @@ async fn poise(cleaner: Arc<Cleaner>, turn: Turn, place: Place, generation: u64)
         // Somebody claimed it meanwhile: the start that waits for this turn finds the container.
         Err(LedgerError::Stale(_)) => {
             debug!("{id} was claimed while it was made ahead");
+            // Or retired and forgotten: then nobody knows the container until the next plan.
+            cleaner.retry_soon();
             Ok(())
         }
         Err(e) => Err(e).context("tell the ledger"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use func_crash::point;
 use func_ledger::{Change, LedgerError};
 use func_model::limits::{POISED_BYTES, RECONCILE_MS};
 use func_model::{InstanceId, Known, ReleaseId, Seen, plan};
@@ -108,6 +109,7 @@ pub(crate) async fn compare(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
         if let Err(e) = execute::execute(cleaner, &step).await {
             warn!("a step of the plan failed, it is planned again: {step:?}: {e:#}");
         }
+        point("after_step");
     }
     Ok(())
 }

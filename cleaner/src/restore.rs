@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use func_crash::point;
 use func_ledger::{Restored, RestoredInstance, RestoredState};
 use func_model::{InstanceId, ReleaseId, Route, SeenContainer, SeenState};
 use futures_util::future::BoxFuture;
@@ -43,6 +44,7 @@ pub(crate) async fn restore(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
     let warm = |i: &&RestoredInstance| matches!(i.state, RestoredState::Warm(_));
     let warm = restored.instances.values().filter(warm).count();
     if cleaner.config.cool.restore(&restored).await.context("restore the ledger")? {
+        point("after_restore");
         info!(apps = restored.routes.len(), warm, "restored the ledger");
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use func_crash::point;
 use func_model::InstanceId;
 use func_model::limits::{COOLING_MS, STOP_GRACE_MS};
 use func_runner::RunnerError;
@@ -31,10 +32,12 @@ fn folder(data: &DataDir) -> PathBuf {
 pub(crate) async fn stop_marked(cleaner: &Cleaner, id: &InstanceId) -> Result<(), RunnerError> {
     let mark = folder(&cleaner.config.data).join(id.to_string());
     told(id, make(&mark));
+    point("after_mark");
     let stopped = cleaner.config.stop.stop(id, Duration::from_millis(STOP_GRACE_MS)).await;
     // A stop that failed may still be under way.
     if stopped.is_ok() {
         told(id, fs::remove_file(&mark));
+        point("after_unmark");
     }
     stopped
 }

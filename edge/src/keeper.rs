@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use func_crash::point;
 use func_ledger::Enter;
 use func_model::{InstanceId, LeaseId};
 use func_store::Occupancy;
@@ -96,7 +97,9 @@ impl Keeper {
             }
         }
         let asked = Instant::now();
-        match self.enter.keep(&renew, &leave).await {
+        let kept = self.enter.keep(&renew, &leave).await;
+        point("after_kept");
+        match kept {
             Ok(endpoints) => {
                 for ((slot, (_, lease)), endpoint) in slots.iter().zip(&renew).zip(endpoints) {
                     slot.renewed(lease, endpoint, asked);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use func_crash::point;
 use func_ledger::{Change, Enter, LedgerError, Watch, keep_claim};
 use func_model::limits::{BACKOFF_MS_MIN, CLAIM_MS, COOLING_MS, WAITERS_MAX, WAKE_MS};
 use func_model::{Claim, Endpoint, Entry, LeaseId, Refusal, ReleaseId};
@@ -165,7 +166,9 @@ impl Wake {
             Ok(Ok(State::Running { .. } | State::Paused { .. } | State::Stopped)) => {
                 warn!(instance = %slot.id, generation = endpoint.generation, "{} is gone", slot.id);
                 slot.forsake(endpoint.generation);
-                match self.enter.gone(&slot.id, endpoint.generation).await {
+                let told = self.enter.gone(&slot.id, endpoint.generation).await;
+                point("after_gone");
+                match told {
                     // Somebody else saw it too.
                     Ok(()) | Err(LedgerError::Stale(_)) => true,
                     Err(e) => {
@@ -246,6 +249,7 @@ impl Wake {
                     return Landing::Refused(Refusal::Broken { app: app(), retry_ms });
                 }
                 Ok(Entry::Claimed(claim)) => {
+                    point("after_claim");
                     log.add(Part::Claim, asked);
                     match self.start_it(slot, &claim, &lease, &mut log).await {
                         Ok(way) => return Landing::Woken(Some(Arc::new(log.end(way)))),
@@ -294,12 +298,14 @@ impl Wake {
             Ok(ready) => ready,
             Err(e) => return Err(self.not_started(claim, &e).await),
         };
+        point("after_ready");
         let until = Instant::now() + Duration::from_millis(CLAIM_MS);
         let committing = Instant::now();
         loop {
             let asked = Instant::now();
             match self.enter.woken(claim, ready.addr, lease, ready.start_ms).await {
                 Ok(endpoint) => {
+                    point("after_woken");
                     slot.hold(lease.clone(), endpoint, asked);
                     log.add(Part::Commit, committing);
                     let (took_ms, way) = (began.elapsed().as_millis() as u64, ready.way.name());
@@ -343,6 +349,7 @@ impl Wake {
                 BACKOFF_MS_MIN
             }
         };
+        point("after_failed");
         Unstarted::Refused(Refusal::StartFailed { app, retry_ms })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use func_crash::point;
 use func_store::DataDir;
 use tokio::sync::Semaphore;
 
@@ -53,7 +54,9 @@ impl Host {
         let prepared = tokio::task::spawn_blocking(prepare).await;
         let (place, verdict) = prepared.map_err(|_| HostError::Panic)??;
         let process = self.git.start(call, &place, &verdict)?;
+        point("after_git_began");
         let report = relay(process, wire, self.within).await?;
+        point("after_git_ended");
         if report.ending == Ending::TooLong
             && let Some(packet) = call.late_packet(report.bytes_out)
         {

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use func_crash::point;
 use func_model::AppName;
 use func_store::DataDir;
 use git2::{Repository, RepositoryInitOptions};
@@ -52,6 +53,7 @@ pub(crate) fn made(data: &DataDir, app: &AppName) -> Result<PathBuf, HostError> 
         Err(e) => return Err(io_error("make", place)(e)),
     }
     File::open(&projects).and_then(|dir| dir.sync_all()).map_err(io_error("sync", &projects))?;
+    point("after_repository");
     tracing::info!(app.name = %app, "made the repository of {app}");
     Ok(place)
 }

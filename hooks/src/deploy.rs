@@ -2,6 +2,7 @@
 
 use std::io;
 
+use func_crash::point;
 use func_model::call::BuildCall;
 use func_model::event::BuildEvent;
 use func_model::{AppName, Revision};
@@ -46,6 +47,7 @@ async fn follow(
     let mut lines = call(&env.builder, Method::POST, "/builds", Some(asked))
         .await
         .map_err(|e| unreachable(&env.app, &e))?;
+    point("after_asked");
     loop {
         let line = match lines.next().await {
             Ok(Some(line)) => line,

@@ -7,6 +7,7 @@ mod push;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use func_crash::point;
 use func_model::AppName;
 use thiserror::Error;
 use tokio::io::AsyncBufRead;
@@ -55,13 +56,18 @@ pub async fn post_receive(
     env: PostReceive,
 ) -> Result<(), HookError> {
     let push = Push::read(input, &env.branch).await.map_err(HookError::Input)?;
+    point("after_receive");
     let told = tell(&mut output, &push.remarks(&env.app, &env.branch)).map_err(HookError::Output);
     let Some(revision) = push.deployed() else { return told };
     // The deploy is asked for even when nobody listens: the revision is in the repository.
     let verdict = deploy(&env, revision, |lines| tell(&mut output, lines)).await;
     match verdict {
         Verdict::Good => told,
-        Verdict::Failed => note(&env),
+        Verdict::Failed => {
+            let noted = note(&env);
+            point("after_verdict");
+            noted
+        }
         Verdict::Unheard(e) => Err(HookError::Output(e)),
     }
 }

@@ -1,7 +1,7 @@
 //! func as in the compose deployment: each service a process of its own, a Redis between them, and two edges.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use crate::world::{World, docker, free_port, until};
@@ -108,6 +108,16 @@ impl Apart {
     pub fn has_ended(&mut self, name: &str) -> bool {
         let process = self.service(name).process.as_mut();
         process.is_none_or(|p| p.try_wait().expect("its state").is_some())
+    }
+
+    /// How a service's process has ended, if it has.
+    pub fn exit_status(&mut self, name: &str) -> Option<ExitStatus> {
+        self.service(name).process.as_mut()?.try_wait().expect("its state")
+    }
+
+    /// Waits until a service is well, or has ended by itself.
+    pub fn ready_or_ended(&mut self, name: &str) {
+        until(&format!("the {name} is ready"), || self.has_ended(name) || self.is_well(name));
     }
 
     /// Ends a service without a warning.

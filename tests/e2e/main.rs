@@ -11,6 +11,7 @@ mod chance;
 mod client;
 mod commands;
 mod compose;
+mod crash_points;
 mod deploys;
 mod engine;
 mod engine_restarts;

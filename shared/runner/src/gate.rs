@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use func_crash::point;
 use func_model::GateName;
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use rustix::io::Errno;
@@ -47,12 +48,15 @@ pub enum GateError {
 pub async fn open_gate(gates: &Path, gate: GateName) -> Result<(), GateError> {
     let folder = folder(gates, gate);
     mark(&folder)?;
+    point("after_opened");
     let deadline = Instant::now() + READER;
     loop {
         match writer(&folder).and_then(|mut pipe| pipe.write_all(b"!")) {
             Ok(()) => {
+                point("after_gate");
                 // Without it a crash of the app is not told, and it is started once more: nothing worse.
                 let _ = File::create(folder.join("passed"));
+                point("after_passed");
                 return Ok(());
             }
             Err(e) if !is_unread(&e) => return Err(absent_or(e)),
@@ -130,6 +134,7 @@ pub(crate) fn make(gates: &Path, gate: GateName) -> io::Result<PathBuf> {
     mkfifoat(CWD, &pipe, Mode::from_raw_mode(PIPE_MODE))?;
     // The umask has taken from it.
     fs::set_permissions(&pipe, fs::Permissions::from_mode(PIPE_MODE))?;
+    point("after_gate_made");
     Ok(pipe)
 }
 

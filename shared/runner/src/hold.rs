@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptions, StatsOptions};
+use func_crash::point;
 use func_model::{GateName, InstanceId, Poised};
 use futures_util::StreamExt;
 use tracing::debug;
@@ -36,6 +37,7 @@ impl Hold for Docker {
             Life::Running => {}
         }
         let paused = call("pause a container", WORK, self.engine().await?.pause_container(&found.id)).await;
+        point("after_pause");
         match paused {
             Ok(()) => Ok(found.addr),
             Err(CallError::Denied { status: 404, .. }) => Ok(None),
@@ -120,6 +122,7 @@ impl Docker {
     pub(crate) async fn unpause(&self, container: &str) -> Result<(), RunnerError> {
         let engine = self.engine().await?;
         let Err(error) = call("resume a container", WORK, engine.unpause_container(container)).await else {
+            point("after_resume");
             return Ok(());
         };
         match self.container(container).await? {

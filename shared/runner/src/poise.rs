@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
+use func_crash::point;
 use func_model::limits::POISED_MS;
 use func_model::{GateName, InstanceId, Poised, Release};
 use serde_json::Value;
@@ -131,6 +132,7 @@ impl Docker {
             self.run(&container, id).await?;
             let found = self.container(&container).await?;
             self.until_held(&container, gate).await?;
+            point("after_held");
             Ok::<_, Failure>(found.and_then(|c| c.addr))
         };
         let failure = match started.await {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bollard::query_parameters::{KillContainerOptions, RemoveContainerOptions};
+use func_crash::point;
 use func_model::GateName;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
@@ -63,6 +64,7 @@ impl Docker {
             return Ok(());
         }
         self.keep_output(&ended).await;
+        point("after_output");
         self.remove(&ended, running).await
     }
 
@@ -81,7 +83,9 @@ impl Docker {
     pub(crate) async fn kill(&self, container: &str) -> Result<(), RunnerError> {
         let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
         let killed = self.engine().await?.kill_container(container, Some(options));
-        match call("kill a container", WORK, killed).await {
+        let killed = call("kill a container", WORK, killed).await;
+        point("after_kill");
+        match killed {
             // 404: it is gone; 409: it does not run.
             Ok(()) | Err(CallError::Denied { status: 404 | 409, .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -103,6 +107,7 @@ impl Docker {
             Err(CallError::Denied { status: 409, .. }) if running == IfRunning::Leave => return Ok(()),
             Err(error) => return Err(error.into()),
         }
+        point("after_remove");
         if let Some(gate) = container.gate {
             self.remove_gate(gate);
         }

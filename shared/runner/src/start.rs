@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, EndpointIpamConfig, EndpointSettings, NetworkingConfig};
 use bollard::query_parameters::{CreateContainerOptions, StartContainerOptions, WaitContainerOptions};
+use func_crash::point;
 use func_model::{Claim, GateName, InstanceId, Release};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
@@ -92,6 +93,7 @@ impl Docker {
         let runs = Instant::now();
         let failure = match self.settle(&release, &container, addr, begun + within).await {
             Ok(addr) => {
+                point("after_started");
                 took.ready_us = us_since(runs);
                 let took_ms = begun.elapsed().as_millis() as u64;
                 info!(app.name = %id.release.app, release = %id.release, took_ms, ?how, "started {id}");
@@ -100,6 +102,7 @@ impl Docker {
             Err(failure) => failure,
         };
         let error = self.failed_start(&release, &container, how, failure, within).await;
+        point("after_discard");
         info!(app.name = %id.release.app, release = %id.release, %error, "{id} did not start");
         Err(error)
     }
@@ -233,7 +236,10 @@ impl Docker {
         let body = ContainerCreateBody { networking_config: self.endpoint().await?, ..body };
         let created = self.engine().await?.create_container(Some(options), body);
         match call("create a container", WORK, created).await {
-            Ok(created) => Ok(Some(created.id)),
+            Ok(created) => {
+                point("after_create");
+                Ok(Some(created.id))
+            }
             Err(CallError::Denied { status: 404, said, .. }) if said.contains("No such image") => {
                 Err(StartError::NoImage { id: id.clone() })
             }
@@ -282,7 +288,9 @@ impl Docker {
     async fn run_once(&self, container: &str) -> Result<(), CallError> {
         let engine = self.engine().await.map_err(CallError::Runner)?;
         let started = engine.start_container(container, None::<StartContainerOptions>);
-        call("start a container", WORK, started).await
+        call("start a container", WORK, started).await?;
+        point("after_container_start");
+        Ok(())
     }
 
     /// Waits until the container answers, or ends, or the deadline.

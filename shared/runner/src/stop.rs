@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::query_parameters::{RemoveImageOptions, StopContainerOptions};
+use func_crash::point;
 use func_model::InstanceId;
 use func_model::limits::STOP_GRACE_MS;
 use tokio::time::Instant;
@@ -71,7 +72,9 @@ impl Docker {
         let seconds = grace.as_millis().div_ceil(1000).try_into().unwrap_or(i32::MAX);
         let options = StopContainerOptions { signal: None, t: Some(seconds) };
         let stopped = self.engine().await?.stop_container(container, Some(options));
-        match call("stop a container", grace + WORK, stopped).await {
+        let stopped = call("stop a container", grace + WORK, stopped).await;
+        point("after_stop");
+        match stopped {
             // 404: it is gone; 409: it is being removed.
             Ok(()) | Err(CallError::Denied { status: 404 | 409, .. }) => Ok(()),
             Err(error) => Err(error.into()),
