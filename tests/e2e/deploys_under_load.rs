@@ -12,7 +12,7 @@ use crate::long::{Versions, open, say, sockets, streams};
 use crate::world::{World, until};
 
 /// How many deploys, and as many rollbacks, CI does.
-const SWITCHES: u32 = 10;
+const SWITCHES: u32 = 6;
 /// Clients of each kind: a hundred in all.
 const SHORT: usize = 40;
 const STREAMS: usize = 30;
