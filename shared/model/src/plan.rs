@@ -124,9 +124,8 @@ pub fn plan(known: &Known, seen: &Seen, now_ms: u64) -> Vec<Step> {
         Step::Poise { id: (*id).clone(), generation }
     }));
     steps.extend(old_releases(known).into_iter().map(Step::RemoveRelease));
-    let unused = |image: &&SeenImage| {
-        !known.releases.contains(&image.release) && !known.records.contains_key(&image.release.instance())
-    };
+    let unused =
+        |image: &&SeenImage| !known.releases.contains(&image.release) && !recorded(known, &image.release);
     steps.extend(seen.images.iter().filter(unused).cloned().map(Step::RemoveImage));
     steps
 }
@@ -307,15 +306,19 @@ fn container_step(known: &Known, seen: &SeenContainer, now_ms: u64) -> Option<St
     }
 }
 
+/// Whether any replica of a release has a record.
+fn recorded(known: &Known, release: &ReleaseId) -> bool {
+    let first = InstanceId { release: release.clone(), replica: 0 };
+    known.records.range(first..).next().is_some_and(|(id, _)| id.release == *release)
+}
+
 /// Releases beyond the newest that are kept; never the live one, never one with a record.
 fn old_releases(known: &Known) -> Vec<ReleaseId> {
     let mut by_app: BTreeMap<&AppName, Vec<&ReleaseId>> = BTreeMap::new();
     for release in &known.releases {
         by_app.entry(&release.app).or_default().push(release);
     }
-    let in_use = |r: &ReleaseId| {
-        known.current.get(&r.app) == Some(&r.number) || known.records.contains_key(&r.instance())
-    };
+    let in_use = |r: &ReleaseId| known.current.get(&r.app) == Some(&r.number) || recorded(known, r);
     by_app
         .into_values()
         .flat_map(|mut releases| {

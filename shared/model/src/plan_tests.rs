@@ -178,6 +178,21 @@ fn only_releases_beyond_the_newest_kept_are_removed_and_never_the_live_one() {
     assert_eq!(one(&known, &seen(None)), Some(Step::RemoveRelease(release("blog-v3"))));
 }
 
+/// Found by the model of two replicas: the manifest of a release went while its second replica had a record.
+#[test]
+fn a_release_and_its_image_stay_as_long_as_any_replica_has_a_record() {
+    let mut known = known(None);
+    for number in 2..=7 {
+        known.releases.insert(release(&format!("blog-v{number}")));
+    }
+    let second = |name: &str| InstanceId { release: release(name), replica: 2 };
+    known.records.insert(second("blog-v2"), record(waking(NOW + 1)));
+    known.records.insert(second("blog-v9"), record(waking(NOW + 1)));
+    let image = SeenImage { tag: "func/blog:v9".into(), release: release("blog-v9") };
+    let seen = Seen { containers: vec![], images: vec![image] };
+    assert_eq!(one(&known, &seen), None);
+}
+
 const GATE: u128 = 7;
 
 fn poised(gate: u128) -> Poised {

@@ -123,7 +123,7 @@ impl Leases {
         if self.without == Without::Serial { held(i) } else { held(i) - 1 }
     }
 
-    fn clock(&self, s: &State, steps: &mut Steps<State>) {
+    pub fn clock(&self, s: &State, steps: &mut Steps<State>) {
         for n in (0..=GHOST).filter(|n| s.record.leased(*n)) {
             let relied = (0..2).any(|i| held(i) == n && relies(&s.edges[i]));
             if !relied || self.without == Without::Margin {
@@ -156,7 +156,7 @@ impl Leases {
         }
     }
 
-    fn cleaner(&self, s: &State, steps: &mut Steps<State>) {
+    pub fn cleaner(&self, s: &State, steps: &mut Steps<State>) {
         match s.cleaner {
             Cleaner::Idle => self.look(s, steps),
             Cleaner::Planned(todo, age) => {
@@ -232,7 +232,7 @@ impl Leases {
         }
     }
 
-    fn faults(&self, s: &State, steps: &mut Steps<State>) {
+    pub fn faults(&self, s: &State, steps: &mut Steps<State>) {
         if self.deaths && s.runs {
             let mut t = *s;
             ended(&mut t);

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use func_model::limits::{CLAIM_MS, COOLING_MS, FREEZE_MS, IDLE_MS, LEASE_MS};
 use func_model::{
-    Act, Entry, GateName, InstanceId, Known, LeaseId, Outcome, Phase, Poised, Record, Seen, SeenContainer,
-    SeenState, Step, plan,
+    Act, Entry, GateName, InstanceId, Known, LeaseId, Outcome, Phase, Poised, Record, ReleaseId, Seen,
+    SeenContainer, SeenState, Step, plan,
 };
 
 use crate::brief::{Age, Brief, Deed, Reply, SERIALS, Sight, Stage, Todo, View, Which};
@@ -91,6 +91,71 @@ impl Ledger {
         let seen = Seen { containers: containers.into_iter().collect(), images: Vec::new() };
         plan(&known, &seen, NOW_MS).iter().filter_map(todo).collect()
     }
+}
+
+/// What is known and seen of a release that is older than those that are kept, and of its two replicas.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    pub records: [Brief; 2],
+    pub runs: [bool; 2],
+    pub busy: [bool; 2],
+    pub manifest: bool,
+}
+
+/// What `plan` wants to be done for a release and its two replicas.
+#[derive(Default, PartialEq, Debug)]
+pub struct PairPlan {
+    pub todos: [Vec<Todo>; 2],
+    pub removes_release: bool,
+}
+
+/// Asks `plan` about both replicas of a release at once.
+pub fn plan_pair(pair: &Pair) -> PairPlan {
+    let ids: [InstanceId; 2] = ["blog-v1.1", "blog-v1.2"].map(|id| id.parse().expect("an instance"));
+    let release = |n: u32| format!("blog-v{n}").parse::<ReleaseId>().expect("a release");
+    let mut known = Known::default();
+    known.releases.extend((2..=6).map(release));
+    known.releases.extend(pair.manifest.then(|| release(1)));
+    known.current.insert(release(6).app, release(6).number);
+    known.routes.insert(release(6).app, release(6).number);
+    let mut seen = Seen::default();
+    for (i, id) in ids.iter().enumerate() {
+        if pair.records[i].written() {
+            known.records.insert(id.clone(), written(pair.records[i]));
+        }
+        if pair.busy[i] {
+            known.busy.insert(id.clone());
+        }
+        seen.containers.extend(pair.runs[i].then(|| SeenContainer {
+            container: i.to_string(),
+            instance: Some(id.clone()),
+            state: SeenState::Running { addr: addr(Which::This) },
+        }));
+    }
+    let mut planned = PairPlan::default();
+    for step in plan(&known, &seen, NOW_MS) {
+        match &step {
+            Step::Retire(id)
+            | Step::Thaw(id)
+            | Step::Adopt { id, .. }
+            | Step::Discard { id, .. }
+            | Step::Gone { id, .. }
+            | Step::Reset { id, .. }
+            | Step::Poise { id, .. }
+            | Step::StopAgain { id, .. }
+            | Step::Forget { id, .. } => {
+                let i = usize::from(*id == ids[1]);
+                planned.todos[i].extend(todo(&step));
+            }
+            Step::RemoveContainer { instance, .. } => {
+                let i = usize::from(instance.as_ref() == Some(&ids[1]));
+                planned.todos[i].extend(todo(&step));
+            }
+            Step::RemoveRelease(id) => planned.removes_release |= *id == release(1),
+            Step::Promote(_) | Step::DropRoute(_) | Step::RemoveImage(_) => {}
+        }
+    }
+    planned
 }
 
 fn todo(step: &Step) -> Option<Todo> {

@@ -10,6 +10,9 @@
 //! - a state from which rest cannot be reached without another request or another fault: an orphan, an actor that
 //!   waits for ever. Rest is cold (or broken, or forgotten), with no container, or with a poised one that the record has.
 //!
+//! Two replicas of one release are in `replicas`. The builder's switch is in `leases`, in `replicas`, and in the world of
+//! gates with one edge; with two edges that has 1.1 million states.
+//!
 //! Two processes of one instance cannot be: an instance is a name, and the engine gives it to one container.
 //!
 //! One exception is allowed, and has to end by itself: a cleaner crashes while it pauses, the ledger is lost before the
@@ -43,6 +46,7 @@ mod leases;
 mod ledger;
 mod lessee;
 mod opener;
+mod replicas;
 mod search;
 mod starts;
 mod state;
@@ -50,6 +54,7 @@ mod turns;
 
 use gates::Gates;
 use leases::Leases;
+use replicas::Replicas;
 use search::{Verdict, World, search};
 
 const STOPPED: &str = "stopped under traffic";
@@ -89,6 +94,20 @@ fn leases_hold_when_containers_die_and_the_ledger_is_lost() {
 #[test]
 fn leases_hold_when_releases_switch() {
     sound("leases: crashes, switches", &Leases { switches: true, ..Leases::new() });
+}
+
+#[test]
+fn two_replicas_of_one_release_hold_when_the_ledger_is_lost_and_the_release_is_removed() {
+    sound("replicas: losses, switches, removal", &Replicas::new());
+}
+
+#[test]
+fn each_rule_of_replicas_is_needed() {
+    for without in [replicas::Without::Names, replicas::Without::AnyReplica] {
+        let verdict =
+            search(&format!("replicas without {without:?}"), &Replicas { without, ..Replicas::new() });
+        assert!(matches!(verdict, Verdict::Wrong(STOPPED, _)), "{verdict:?}");
+    }
 }
 
 #[test]

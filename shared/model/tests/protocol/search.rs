@@ -53,6 +53,13 @@ pub struct Steps<S> {
 }
 
 impl<S> Steps<S> {
+    pub fn new() -> Self {
+        Self { found: Vec::new(), wrong: None }
+    }
+    /// Gives the steps, and the wrong one if there is one: for a world that is made of worlds.
+    pub fn into_parts(self) -> (Vec<(Label, Kind, S)>, Option<(Label, &'static str)>) {
+        (self.found, self.wrong)
+    }
     pub fn progress(&mut self, who: &'static str, what: &'static str, to: S) {
         self.found.push(((who, what), Kind::Progress, to));
     }
@@ -132,7 +139,7 @@ fn explore<W: World>(world: &W) -> (Verdict, usize) {
     seen.states.push(first);
     seen.from.push(None);
     numbers.insert(first, 0);
-    let mut steps = Steps { found: Vec::new(), wrong: None };
+    let mut steps = Steps::new();
     let mut at = 0_u32;
     while let Some(state) = seen.states.get(at as usize).copied() {
         steps.found.clear();
