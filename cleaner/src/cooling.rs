@@ -22,7 +22,8 @@ const DRIFT: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_millis(RENEW_MS);
 
 /// When it is safe to cool. After anything that may have kept edges from renewing (a ledger that did not answer, a
-/// clock that jumped, a machine that slept), one lease time has to pass: they put their leases back meanwhile.
+/// clock that jumped, a machine that slept), one lease time has to pass: they put their leases back meanwhile. A new
+/// cleaner does not know what there was, and waits as well.
 #[derive(Debug)]
 struct Calm {
     from: Instant,
@@ -31,7 +32,7 @@ struct Calm {
 
 impl Calm {
     fn new() -> Self {
-        Self { from: Instant::now(), looked: None }
+        Self { from: Instant::now() + Duration::from_millis(LEASE_MS), looked: None }
     }
 
     fn disturb(&mut self) {
@@ -134,7 +135,9 @@ impl Cooling {
 /// Looks once, as if it had been calm.
 #[cfg(test)]
 pub(crate) async fn look_once(cleaner: &Arc<Cleaner>) -> Result<(), LedgerError> {
-    Cooling::new().look(cleaner).await
+    let mut cooling = Cooling::new();
+    cooling.calm.from = Instant::now();
+    cooling.look(cleaner).await
 }
 
 fn rest(cleaner: &Cleaner, id: &ReleaseId) -> Rest {

@@ -14,8 +14,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::Cleaner;
 use crate::reconcile::on_disk;
+use crate::{Cleaner, stops};
 
 /// How many instances are looked at at once.
 const AT_ONCE: usize = 8;
@@ -27,7 +27,8 @@ const POISED_WITHIN: Duration = Duration::from_millis(500);
 /// claimed; live ones that do not run are cold. So is what somebody starts or stops just now: the plan sees how that
 /// ends.
 pub(crate) async fn restore(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
-    // Before the look: a stop that ends after it has its turn now.
+    // Before the look: a stop that ends after it has its turn now, also one that failed and is perhaps under way.
+    stops::end_old_stops(cleaner).context("look for stops that failed")?;
     let busy = cleaner.turns.taken();
     let seen = cleaner.config.look.seen().await.context("look at the containers")?;
     let (current, _) = on_disk(cleaner)?;

@@ -1,5 +1,6 @@
 //! Marks of the stops under way, on disk. A cleaner that is killed leaves them behind: the engine may still be stopping
-//! what looks as if it ran, and if the ledger is lost as well, nobody else knows. The next cleaner ends those stops first.
+//! what looks as if it ran, and if the ledger is lost as well, nobody else knows. The next cleaner ends those stops first,
+//! and so does one that restores a lost ledger: of a stop that failed nobody else knows then either.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -53,8 +54,8 @@ fn told(id: &InstanceId, done: io::Result<()>) {
     }
 }
 
-/// Ends the stops of a cleaner that was killed, in the background, each in its turn. Before anything else is done: no
-/// instance of this name was started since.
+/// Ends the stops that were marked and that nobody is at, in the background, each in its turn. At boot, and before a lost
+/// ledger is filled: no instance of this name was started since.
 ///
 /// # Errors
 /// If the marks cannot be read.
@@ -80,6 +81,8 @@ async fn end(cleaner: Arc<Cleaner>, turn: Turn) {
     while let Err(e) = stop_marked(&cleaner, id).await {
         if Instant::now() + TRY_AGAIN >= until {
             warn!(app.name = %id.release.app, release = %id.release, "{id} could not be stopped: {e}");
+            // It is not under way any more: what runs now may be used.
+            told(id, fs::remove_file(folder(&cleaner.config.data).join(id.to_string())));
             break;
         }
         sleep(TRY_AGAIN).await;
@@ -122,5 +125,20 @@ mod tests {
         assert!(world.engine.state().containers.is_empty());
         end_old_stops(&world.cleaner).expect("nothing is left");
         assert!(world.cleaner.turns.taken().is_empty());
+    }
+
+    /// Found by `shared/races`: a stop whose answer was lost left its mark when the ledger forgot that it was cooling. What
+    /// it stopped could be restored as warm, and the next cleaner stopped whoever used the name by then.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_failed_is_ended_before_a_lost_ledger_is_filled() {
+        let world = World::lost(&[release("blog")]);
+        world.engine.state().containers.insert(blog(), SeenState::Running { addr: addr() });
+        let mark = folder(&world.cleaner.config.data).join("blog-v1.1");
+        make(&mark).expect("marked");
+        crate::restore::restore(&world.cleaner).await.expect("restored");
+        assert_eq!(world.record(&blog()).await.phase, Phase::Cold);
+        world.until_done().await;
+        assert_eq!(world.engine.told(), ["stop blog-v1.1"]);
+        assert!(!mark.exists());
     }
 }
