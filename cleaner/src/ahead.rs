@@ -33,6 +33,7 @@ pub(crate) async fn keep_ahead(cleaner: Arc<Cleaner>) {
     let mut ahead = Ahead::new();
     loop {
         tokio::select! {
+            biased;
             _ = tick.tick() => {}
             () = ahead.ended.notified() => {}
         }
@@ -165,6 +166,7 @@ async fn enter(cleaner: &Cleaner, id: &InstanceId, lease: &LeaseId) -> Option<En
 async fn start_claimed(cleaner: &Arc<Cleaner>, claim: &Claim, lease: LeaseId) {
     let id = &claim.id;
     let started = tokio::select! {
+        biased;
         started = start::start(cleaner, id, claim.generation, Duration::from_millis(WAKE_MS)) => started,
         () = keep_claim(cleaner.config.enter.as_ref(), claim) => return debug!("{id} is somebody else's"),
     };

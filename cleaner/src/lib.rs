@@ -7,12 +7,15 @@ mod api;
 mod cooling;
 mod execute;
 mod freezing;
+#[cfg(feature = "testing")]
+pub mod inside;
 mod places;
 mod poising;
 mod reconcile;
 mod restore;
 mod start;
 mod stops;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod turns;
@@ -28,11 +31,11 @@ use func_runner::{Hold, Look, START_SOCKET, Start, Stop};
 use func_store::{DataDir, Lock, Manifests, Occupancy};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use places::{Places, places_here};
 use poising::Poises;
+use tasks::Tasks;
 use turns::{Turn, Turns};
 
 /// What a cleaner needs.
@@ -65,7 +68,7 @@ pub struct Config {
 struct Cleaner {
     config: Config,
     /// Starts, stops and the like under way; each ends by itself.
-    tasks: TaskTracker,
+    tasks: Tasks,
     turns: Arc<Turns>,
     occupancy: Occupancy,
     places: Arc<Places>,
@@ -80,7 +83,7 @@ impl Cleaner {
         Arc::new(Self {
             occupancy: Occupancy::new(&config.data),
             config,
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
             turns: Arc::default(),
             places: Arc::new(Places::new(places)),
             poises: Poises::default(),
@@ -152,20 +155,22 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
             func_socket::serve(&starts, api::start_router(cleaner.clone()), ended()),
         )
     };
-    let work = async {
-        tokio::join!(
-            cooling::keep_cool(cleaner.clone()),
-            reconcile::keep_right(cleaner.clone()),
-            poising::keep_poised(cleaner.clone()),
-            ahead::keep_ahead(cleaner.clone()),
-            upkeep::keep_small(cleaner.config.stop.clone())
-        );
-    };
     let served = tokio::select! {
         served = serve => served.map(drop).context("serve the cleaner's sockets"),
-        () = work => Ok(()),
+        () = work(&cleaner) => Ok(()),
     };
     cleaner.tasks.close();
     cleaner.tasks.wait().await;
     served
+}
+
+/// Does all that nobody asks for, for ever.
+async fn work(cleaner: &Arc<Cleaner>) {
+    tokio::join!(
+        cooling::keep_cool(cleaner.clone()),
+        reconcile::keep_right(cleaner.clone()),
+        poising::keep_poised(cleaner.clone()),
+        ahead::keep_ahead(cleaner.clone()),
+        upkeep::keep_small(cleaner.config.stop.clone())
+    );
 }

@@ -47,6 +47,8 @@ pub(crate) async fn keep_right(cleaner: Arc<Cleaner>) {
         };
         let woken = async {
             tokio::select! {
+                // Any of them is one look at everything.
+                biased;
                 () = exit(&mut exits) => {}
                 () = cleaner.changed.notified() => {}
                 () = route_change(&mut changes) => {}

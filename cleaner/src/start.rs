@@ -167,6 +167,7 @@ async fn has_to_be_made(cleaner: &Cleaner, id: &InstanceId, poised: Option<&Pois
 async fn while_in_place<T>(starting: impl Future<Output = T>, place: Option<Place>) -> T {
     tokio::pin!(starting);
     tokio::select! {
+        biased;
         ended = starting.as_mut() => return ended,
         () = sleep(PLACE_HELD) => drop(place),
     }

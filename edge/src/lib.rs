@@ -21,6 +21,11 @@ mod trace;
 mod upgrade;
 mod wake;
 
+#[cfg(feature = "testing")]
+pub use proxy::inside;
+#[cfg(feature = "testing")]
+pub use starter::Gates;
+
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
@@ -47,6 +52,7 @@ use outage::Outage;
 use proxy::Proxy;
 use routes::Routes;
 use slot::Slots;
+use starter::Folder;
 use wake::Wake;
 
 /// What an edge needs.
@@ -99,7 +105,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let metrics = Arc::new(Metrics::new());
     let (enter, watching, start) = (config.enter, config.watch, config.start);
     let outage = Outage::new(config.occupancy, start.clone());
-    let wake = Wake::new(slots.clone(), enter, watching, start, config.gates, outage, metrics.clone());
+    let gates = Arc::new(Folder(config.gates));
+    let wake = Wake::new(slots.clone(), enter, watching, start, gates, outage, metrics.clone());
     let wake = Arc::new(wake);
     let helpers = TaskTracker::new();
     let done = CancellationToken::new();

@@ -25,6 +25,10 @@ use crate::trace::{Timing, Trace};
 use crate::upgrade::LateConnect;
 use crate::wake::{Closed, PATIENCE, Wake};
 
+#[cfg(feature = "testing")]
+#[path = "inside.rs"]
+pub mod inside;
+
 /// How long a request waits for a start: the start's own limit, and a stop that may come before it.
 const WAIT: Duration = Duration::from_millis(WAKE_MS + STOP_GRACE_MS);
 /// How long a browser waits for a start before it is shown a page, where the app wants that.

@@ -9,9 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use func_model::limits::WAKE_MS;
-use func_model::{Claim, Poised};
-use func_runner::{How, RunnerError, Start, StartError, Started, open_gate, until_ready};
+use func_model::{Claim, GateName, Poised};
+use func_runner::{GateError, How, RunnerError, Start, StartError, Started, open_gate, until_ready};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
@@ -44,14 +45,42 @@ fn known_ms(took: Duration) -> u64 {
     (took.as_micros() as u64).div_ceil(1_000).max(1)
 }
 
+/// What an edge does by itself with what was made ahead. A trait, because `shared/races` has gates and apps of its own.
+#[async_trait]
+pub trait Gates: Send + Sync {
+    /// As [`open_gate`].
+    ///
+    /// # Errors
+    /// [`GateError`].
+    async fn open(&self, gate: GateName) -> Result<(), GateError>;
+
+    /// Ends when the instance is ready, and not before: why it is not is the cleaner's to say.
+    async fn answers(&self, poised: &Poised, until: Instant);
+}
+
+/// The folder of the gates' own folders.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+#[async_trait]
+impl Gates for Folder {
+    async fn open(&self, gate: GateName) -> Result<(), GateError> {
+        open_gate(&self.0, gate).await
+    }
+
+    async fn answers(&self, poised: &Poised, until: Instant) {
+        if until_ready(poised.health.as_deref(), poised.addr, until).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 pub(crate) struct Starter {
     start: Arc<dyn Start>,
-    gates: PathBuf,
+    gates: Arc<dyn Gates>,
 }
 
 impl Starter {
-    /// `gates`: the folder of the gates' own folders.
-    pub(crate) fn new(start: Arc<dyn Start>, gates: PathBuf) -> Self {
+    pub(crate) fn new(start: Arc<dyn Start>, gates: Arc<dyn Gates>) -> Self {
         Self { start, gates }
     }
 
@@ -63,7 +92,7 @@ impl Starter {
         let began = Instant::now();
         let until = began + WAKE;
         let Some(poised) = &claim.poised else { return self.ask_and_log(claim, until, log).await };
-        if let Err(e) = open_gate(&self.gates, poised.gate).await {
+        if let Err(e) = self.gates.open(poised.gate).await {
             // Somebody opened it before, or nothing waits at it: the cleaner sees what is there.
             debug!(instance = %claim.id, "the gate of {} was not opened: {e}", claim.id);
             return self.ask_and_log(claim, until, log).await;
@@ -81,7 +110,7 @@ impl Starter {
         log: &mut Log,
     ) -> Result<Ready, StartError> {
         let opened = Instant::now();
-        let ready = answers(poised, until);
+        let ready = self.gates.answers(poised, until);
         tokio::pin!(ready);
         if timeout(ALONE, ready.as_mut()).await.is_err() {
             let asked = Instant::now();
@@ -135,12 +164,5 @@ impl Starter {
             Ok(started) => started,
             Err(elapsed) => Err(RunnerError::Cleaner(Box::new(elapsed)).into()),
         }
-    }
-}
-
-/// Ends when the instance is ready, and not before: why it is not is the cleaner's to say.
-async fn answers(poised: &Poised, until: Instant) {
-    if until_ready(poised.health.as_deref(), poised.addr, until).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! A flight belongs to no request: waiters come and go, each with its own deadline; the start goes on.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use tracing::{debug, error, info, warn};
 use crate::metrics::Metrics;
 use crate::outage::Outage;
 use crate::slot::{InFlight, Looked, Slot, Slots};
-use crate::starter::Starter;
+use crate::starter::{Gates, Starter};
 use crate::trace::{Log, Part, Trace, Way};
 
 const WAKE: Duration = Duration::from_millis(WAKE_MS);
@@ -97,13 +96,12 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// `gates`: the folder of the gates' own folders.
     pub(crate) fn new(
         slots: Arc<Slots>,
         enter: Arc<dyn Enter>,
         watch: Arc<dyn Watch>,
         start: Arc<dyn Start>,
-        gates: PathBuf,
+        gates: Arc<dyn Gates>,
         outage: Outage,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -288,6 +286,8 @@ impl Wake {
     ) -> Result<Way, Unstarted> {
         let (id, began) = (&slot.id, Instant::now());
         let ready = tokio::select! {
+            // What is ready counts: whether the claim stands is asked with the commit.
+            biased;
             ready = self.starter.make_ready(claim, log) => ready,
             () = keep_claim(self.enter.as_ref(), claim) => {
                 warn!("the claim of {id} ended during its start");

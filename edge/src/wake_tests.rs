@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::fake::{Cleaner, Gate, blog, ledger, record, restore, silent, started};
+use crate::starter::Folder;
 
 const AT_ONCE: Duration = Duration::ZERO;
 /// What is at once in the tests, on a loaded machine.
@@ -34,7 +35,7 @@ impl World {
     fn with(gate: Gate, ledger: Arc<Memory>) -> Self {
         let cleaner = Arc::new(Cleaner::default());
         let slots = Arc::new(Slots::new("edge".into()));
-        let gates = gate.gates.path().to_owned();
+        let gates = Arc::new(Folder(gate.gates.path().to_owned()));
         let metrics = Arc::new(Metrics::new());
         let outage = Outage::new(gate.occupancy(), cleaner.clone());
         let (enter, watch, start) = (ledger.clone(), ledger.clone(), cleaner.clone());

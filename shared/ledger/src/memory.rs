@@ -50,6 +50,13 @@ impl Memory {
         }
     }
 
+    /// Forgets everything, as a Redis that was restarted without its file. Its clock goes on.
+    #[cfg(feature = "testing")]
+    pub fn lose(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+        self.tell(Change::Unknown);
+    }
+
     /// Monotonic from the start on, so that a clock that is set back cools nothing too early or too late.
     fn now_ms(&self) -> u64 {
         self.began_ms + self.began.elapsed().as_millis() as u64
