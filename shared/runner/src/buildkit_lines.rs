@@ -1,7 +1,10 @@
 //! BuildKit's progress as lines that a person reads. Pure.
 //!
-//! BuildKit tells of vertices (`[2/3] RUN make`): that they began, came from the cache, printed, failed. It tells of
-//! each many times; here each is told once.
+//! BuildKit tells of vertices (`[2/3] RUN make`): that there will be one, that it began, came from the cache, printed,
+//! failed. It tells of each many times; here each is told once.
+//!
+//! What another build of the same content does at the same time is done once, and told to that build only: here such a
+//! step is announced and never begins.
 
 use std::collections::HashMap;
 
@@ -11,6 +14,8 @@ use crate::lines::{Splitter, cut};
 
 /// Steps of BuildKit's own, which no Dockerfile names.
 const OWN_STEPS: [&str; 2] = ["[internal]", "copy /context"];
+/// The step after all of a Dockerfile's.
+const LAST_STEP: &str = "exporting to ";
 /// The step that asks for a base image that is not on this machine.
 const BASE_STEP: &str = "[internal] load metadata for ";
 /// How many steps of one build are told apart; a Dockerfile has far fewer.
@@ -20,6 +25,8 @@ const STEPS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct BuildkitLines {
     steps: HashMap<String, Told>,
+    /// The steps that have not begun, in the order in which they were announced.
+    announced: Vec<String>,
     failed: Option<(String, String)>,
 }
 
@@ -65,9 +72,20 @@ impl BuildkitLines {
 
     fn vertex(&mut self, vertex: Vertex, lines: &mut Vec<String>) {
         let Vertex { digest, name, cached, started, completed, error, .. } = vertex;
+        if started.is_some() && name.starts_with(LAST_STEP) {
+            self.shared(lines);
+        }
+        let own = OWN_STEPS.iter().any(|start| name.starts_with(start));
+        if started.is_none()
+            && !cached
+            && !own
+            && !self.steps.contains_key(&digest)
+            && self.announced.len() < STEPS_MAX
+        {
+            self.announced.push(digest.clone());
+        }
         let Some(step) = self.step(digest) else { return };
         step.name = name;
-        let own = OWN_STEPS.iter().any(|start| step.name.starts_with(start));
         if cached && !step.cached && !own {
             (step.cached, step.named) = (true, true);
             lines.push(cut(format!("CACHED {}", step.name)));
@@ -84,6 +102,17 @@ impl BuildkitLines {
         if !error.is_empty() && !error.contains("context canceled") && self.failed.is_none() {
             lines.push(cut(format!("ERROR {}", step_failed(&name, &error))));
             self.failed = Some((name, error));
+        }
+    }
+}
+
+impl BuildkitLines {
+    /// Tells of what is done and never began: it was another build's.
+    fn shared(&mut self, lines: &mut Vec<String>) {
+        for digest in std::mem::take(&mut self.announced) {
+            let Some(step) = self.steps.get_mut(&digest).filter(|step| !step.named) else { continue };
+            (step.cached, step.named) = (true, true);
+            lines.push(cut(format!("CACHED {}", step.name)));
         }
     }
 }
@@ -171,6 +200,24 @@ mod tests {
         let cached = Vertex { cached: true, ..step("a", "[2/3] RUN make") };
         let own = step("b", "[internal] load build context");
         assert_eq!(lines.push(report(vec![own, cached.clone(), cached])), ["CACHED [2/3] RUN make"]);
+    }
+
+    #[test]
+    fn a_step_that_another_build_did_at_the_same_time_is_told_as_cached() {
+        let announced = |digest: &str, name: &str| Vertex { started: None, ..step(digest, name) };
+        let mut lines = BuildkitLines::default();
+        let context = step("a", "[internal] load remote build context");
+        let steps = vec![
+            context,
+            announced("b", "copy /context /"),
+            announced("c", "[1/2] COPY a /"),
+            announced("d", "[2/2] RUN make"),
+        ];
+        assert!(lines.push(report(steps)).is_empty());
+        assert_eq!(lines.push(report(vec![step("d", "[2/2] RUN make")])), ["[2/2] RUN make"]);
+        let export = step("e", "exporting to image");
+        assert_eq!(lines.push(report(vec![export.clone()])), ["CACHED [1/2] COPY a /", "exporting to image"]);
+        assert!(lines.push(report(vec![export])).is_empty());
     }
 
     #[test]

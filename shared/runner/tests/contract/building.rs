@@ -45,6 +45,22 @@ async fn a_dockerfile_becomes_an_image_that_runs_and_its_steps_are_told() {
 }
 
 #[tokio::test]
+async fn builds_of_the_same_files_at_the_same_time_each_tell_their_steps() {
+    let world = world().await;
+    // Nobody has built it before.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let (dockerfile, probe) = (format!("{DOCKERFILE}ENV NOW={now}\n"), probe());
+    let stamped = [&probe[..], now.to_string().as_bytes()].concat();
+    let files = [("Dockerfile", dockerfile.as_bytes()), ("probe", &stamped[..])];
+    let build = || world.build(context(&files), LONG);
+    let (one, two, three, four) = tokio::join!(build(), build(), build(), build());
+    for (built, lines) in [one, two, three, four] {
+        built.unwrap();
+        assert!(lines.iter().any(|l| l.contains("[1/1] COPY probe /")), "{lines:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_step_is_named_with_its_exit_code_and_its_output() {
     let world = world().await;
     let dockerfile = format!("{SHELL}ENV MODE=exit STATUS=3 LINES=3\nRUN make it\n");
