@@ -2,7 +2,7 @@
 
 use func_ledger::LedgerError;
 use func_model::{AppName, HostName, ReleaseId, ReleaseNumber};
-use func_runner::{BuildFailed, RunnerError, StartError};
+use func_runner::{BuildFailed, OverMemory, RunnerError, StartError};
 use func_store::StoreError;
 use thiserror::Error;
 
@@ -215,8 +215,10 @@ fn build_hint(error: &BuildFailed) -> Option<String> {
 
 fn start_hint(error: &StartError) -> Option<String> {
     match error {
-        StartError::Exited { memory_bytes: Some(_), .. } => some("raise limits.memory in func.toml"),
-        StartError::Exited { .. } => some("look at the lines above"),
+        StartError::Exited { memory: OverMemory::Likely { .. } | OverMemory::Certain { .. }, .. } => {
+            some("raise limits.memory in func.toml")
+        }
+        StartError::Exited { memory: OverMemory::No, .. } => some("look at the lines above"),
         StartError::Silent { .. } => some("listen on $PORT, or set `port` in func.toml"),
         StartError::Unhealthy { .. } => {
             some("let `health` in func.toml answer 2xx or 3xx when the app is ready")

@@ -187,7 +187,7 @@ async fn a_rollback_to_what_does_not_start_leaves_the_live_release_and_both_mani
     world.fail_next_start(StartError::Exited {
         id,
         status: 1,
-        memory_bytes: None,
+        memory: func_runner::OverMemory::No,
         tail: vec!["boom".into()],
     });
     let said = text(&world.roll_back("blog", None).await);

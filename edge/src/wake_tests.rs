@@ -85,7 +85,12 @@ async fn listening() -> (TcpListener, SocketAddr) {
 }
 
 fn exited() -> StartError {
-    StartError::Exited { id: blog(), status: 3, memory_bytes: None, tail: vec!["no config".into()] }
+    StartError::Exited {
+        id: blog(),
+        status: 3,
+        memory: func_runner::OverMemory::No,
+        tail: vec!["no config".into()],
+    }
 }
 
 fn busy() -> StartError {

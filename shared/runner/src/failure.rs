@@ -7,17 +7,15 @@ use func_model::limits::TAIL_LINES;
 use tracing::warn;
 
 use crate::container::Container;
+use crate::memory::KILLED;
 use crate::readiness::NotReady;
 use crate::remove::IfRunning;
 use crate::start::Failure;
-use crate::{Docker, How, StartError};
+use crate::{Docker, How, OverMemory, StartError};
 
 /// How the gate begins the line that says why it cannot run a command, and its exit statuses then.
 const GATE_SAYS: &str = "func-gate: ";
 const GATE_STATUSES: [i64; 2] = [126, 127];
-/// The status of a process that was killed, also for its memory.
-const KILLED: i64 = 137;
-
 impl Docker {
     /// Ends what a failed start left, and says why it failed. What has ended is removed afterwards, while nobody waits.
     /// What ran before the start is left running: somebody may have a request in it.
@@ -42,7 +40,12 @@ impl Docker {
             Ok(Some(found)) => found,
             Ok(None) => {
                 let status = status_of(&failure).unwrap_or(KILLED);
-                return StartError::Exited { id: id.clone(), status, memory_bytes: None, tail: Vec::new() };
+                return StartError::Exited {
+                    id: id.clone(),
+                    status,
+                    memory: OverMemory::No,
+                    tail: Vec::new(),
+                };
             }
             Err(error) => return error.into(),
         };
@@ -58,7 +61,12 @@ impl Docker {
             warn!(app.name = %id.release.app, %error, "the last lines of {id} are lost");
             Vec::new()
         });
-        let error = told(release, &found, failure, within, tail);
+        // While it is alive, nobody but us ends it.
+        let memory = match found.is_alive() {
+            true => OverMemory::No,
+            false => self.over_memory(&found, status_of(&failure), release.limits).await,
+        };
+        let error = told(release, &found, failure, memory, within, tail);
         // It leaves alone what runs.
         self.bury_later(found);
         error
@@ -90,6 +98,7 @@ fn told(
     release: &Release,
     found: &Container,
     failure: Failure,
+    memory: OverMemory,
     within: Duration,
     tail: Vec<String>,
 ) -> StartError {
@@ -97,8 +106,8 @@ fn told(
     match (failure, &release.health) {
         (Failure::Start(error), _) => error,
         (Failure::Runner(error), _) => error.into(),
-        (Failure::Exited { status }, _) => exited(release, found, status, tail),
-        (Failure::NotReady(_), _) if !found.is_alive() => exited(release, found, None, tail),
+        (Failure::Exited { status }, _) => exited(found, status, memory, tail),
+        (Failure::NotReady(_), _) if !found.is_alive() => exited(found, None, memory, tail),
         (Failure::NotReady(NotReady::Unhealthy { said }), Some(path)) => {
             StartError::Unhealthy { id, path: path.clone(), said, within, tail }
         }
@@ -108,7 +117,7 @@ fn told(
     }
 }
 
-fn exited(release: &Release, found: &Container, status: Option<i64>, tail: Vec<String>) -> StartError {
+fn exited(found: &Container, status: Option<i64>, memory: OverMemory, tail: Vec<String>) -> StartError {
     let (id, status) = (found.instance.clone(), status.unwrap_or(found.exit_status));
     if found.gate.is_some()
         && GATE_STATUSES.contains(&status)
@@ -116,6 +125,5 @@ fn exited(release: &Release, found: &Container, status: Option<i64>, tail: Vec<S
     {
         return StartError::NoCommand { id, said: said.to_owned() };
     }
-    let memory_bytes = found.out_of_memory.then_some(release.limits.memory_bytes);
-    StartError::Exited { id, status, memory_bytes, tail }
+    StartError::Exited { id, status, memory, tail }
 }

@@ -18,6 +18,7 @@ mod hold;
 mod image;
 mod lines;
 mod look;
+mod memory;
 mod network;
 mod output;
 mod poise;
@@ -33,7 +34,7 @@ mod stop;
 pub use docker::{Config, DEFAULT_SOCKET, Docker};
 pub use gate::{GateError, open_gate};
 pub use power::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make,
+    BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make, OverMemory,
     RunnerError, Start, StartError, StartTimes, Started, State, Stop,
 };
 pub use readiness::{NotReady, until_ready};

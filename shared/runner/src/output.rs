@@ -6,6 +6,7 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::LogsOptions;
+use func_model::InstanceId;
 use func_store::LogFile;
 use futures_util::{Stream, StreamExt, stream};
 use tracing::{debug, warn};
@@ -13,7 +14,7 @@ use tracing::{debug, warn};
 use crate::call::call;
 use crate::container::Container;
 use crate::lines::Splitter;
-use crate::{Docker, LineStream, RunnerError};
+use crate::{Docker, LineStream, RunnerError, StartError};
 
 /// How much of an instance's last output is kept in its log when its container is removed.
 const KEPT_LINES: usize = 2_000;
@@ -93,9 +94,20 @@ impl Docker {
         if lines.is_empty() && self.is_unopened(container) {
             return;
         }
-        let id = container.instance.clone();
+        self.append(&container.instance, header(container), lines).await;
+    }
+
+    /// Appends why an instance did not start to the log of its app, if the app can do something about it: there may be
+    /// no container, and then no output, that tells it.
+    pub(crate) async fn keep_failure(&self, id: &InstanceId, error: &StartError) {
+        if error.is_apps_fault() {
+            self.append(id, format!("--- {id} did not start: {error}{}", advice(error)), Vec::new()).await;
+        }
+    }
+
+    /// Appends lines to the log of an app.
+    async fn append(&self, id: &InstanceId, header: String, lines: Vec<String>) {
         let dir = self.config().data.logs(&id.release.app);
-        let header = header(container);
         let write = move || -> Result<usize, func_store::StoreError> {
             let mut log = LogFile::open(&dir, LOG)?;
             log.line(&header)?;
@@ -113,8 +125,25 @@ impl Docker {
 }
 
 fn header(container: &Container) -> String {
-    let Container { instance, started, finished, exit_status, .. } = container;
-    format!("--- {instance}, started {started}, ended {finished}, exit status {exit_status}")
+    let Container { instance, started, finished, exit_status, out_of_memory, .. } = container;
+    let why = if *out_of_memory { ", out of memory" } else { "" };
+    format!("--- {instance}, started {started}, ended {finished}, exit status {exit_status}{why}")
+}
+
+/// Says what to do where nobody who pushes has been told.
+fn advice(error: &StartError) -> &'static str {
+    match error {
+        StartError::NoImage { .. } => {
+            "; push again (git commit --allow-empty makes something to push), or roll back: func rollback"
+        }
+        StartError::Exited { .. }
+        | StartError::Silent { .. }
+        | StartError::Unhealthy { .. }
+        | StartError::NoCommand { .. }
+        | StartError::Stale { .. }
+        | StartError::Busy { .. }
+        | StartError::Runner(_) => "",
+    }
 }
 
 fn options(lines: usize, follow: bool) -> LogsOptions {

@@ -40,9 +40,9 @@ pub enum RunnerError {
 /// Why an instance did not start. Whatever had been started is gone again.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// `status` is the exit status; 137 with `memory_bytes` when the kernel ended it for its memory.
-    #[error("{id} stopped at once with exit status {status}{}", memory_text(*.memory_bytes))]
-    Exited { id: InstanceId, status: i64, memory_bytes: Option<u64>, tail: Vec<String> },
+    /// `status` is the exit status; 137 when it was killed, for its memory or by somebody.
+    #[error("{id} stopped at once with exit status {status}{}", memory.text())]
+    Exited { id: InstanceId, status: i64, memory: OverMemory, tail: Vec<String> },
     #[error("{release} did not answer on port {port} within {} s", seconds(*.within), release = .id.release)]
     Silent { id: InstanceId, port: u16, within: Duration, tail: Vec<String> },
     #[error("{release} answered {path} with {said} for {} s", seconds(*.within), release = .id.release)]
@@ -79,15 +79,35 @@ impl StartError {
     }
 }
 
+/// What the limit of its memory has to do with an instance's end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverMemory {
+    /// Nothing.
+    #[default]
+    No,
+    /// It was killed, and the engine does not say what for.
+    Likely { limit_bytes: u64 },
+    /// The kernel ended it because it used more.
+    Certain { limit_bytes: u64 },
+}
+
+impl OverMemory {
+    fn text(self) -> String {
+        let over = |bytes| format!("it used more than its {} MiB of memory", bytes / (1024 * 1024));
+        match self {
+            Self::No => String::new(),
+            Self::Likely { limit_bytes } => {
+                format!(": it was killed, most likely because {}", over(limit_bytes))
+            }
+            Self::Certain { limit_bytes } => format!(": {}", over(limit_bytes)),
+        }
+    }
+}
+
 /// Whole seconds, rounded up: a little of the caller's time goes on the way.
 fn seconds(within: Duration) -> u64 {
     within.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
-}
-
-fn memory_text(memory_bytes: Option<u64>) -> String {
-    memory_bytes
-        .map(|b| format!(": it used more than its {} MiB of memory", b / (1024 * 1024)))
-        .unwrap_or_default()
 }
 
 /// An instance that is ready.
@@ -355,7 +375,8 @@ mod tests {
     fn what_the_app_did_is_its_fault_and_what_the_machine_did_is_not() {
         let id: InstanceId = "blog-v7.1".parse().expect("an instance");
         let within = Duration::from_secs(1);
-        let exited = StartError::Exited { id: id.clone(), status: 1, memory_bytes: None, tail: Vec::new() };
+        let exited =
+            StartError::Exited { id: id.clone(), status: 1, memory: OverMemory::No, tail: Vec::new() };
         for fault in [exited, StartError::NoImage { id: id.clone() }] {
             assert!(fault.is_apps_fault(), "{fault}");
         }

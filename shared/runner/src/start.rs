@@ -69,7 +69,14 @@ impl Start for Docker {
     /// nobody else starts, stops or holds the same instance meanwhile: what fails is ended and removed.
     async fn start(&self, claim: &Claim, within: Duration) -> Result<Started, StartError> {
         let (docker, claim) = (self.clone(), claim.clone());
-        match tokio::spawn(async move { docker.start_instance(&claim, within).await }).await {
+        let starting = async move {
+            let started = docker.start_instance(&claim, within).await;
+            if let Err(error) = &started {
+                docker.keep_failure(&claim.id, error).await;
+            }
+            started
+        };
+        match tokio::spawn(starting).await {
             Ok(started) => started,
             Err(e) => Err(RunnerError::Refused { verb: "start a container", said: e.to_string() }.into()),
         }
@@ -153,6 +160,8 @@ impl Docker {
                 self.bury(&found, IfRunning::Leave).await?;
                 return Ok(None);
             }
+            // Somebody took it off our network: nobody will ever reach it.
+            Life::Paused | Life::Poised(_) | Life::Running if found.addr.is_none() => None,
             Life::Paused => {
                 self.unpause(&found.id).await?;
                 Some(How::Resumed)
@@ -163,7 +172,7 @@ impl Docker {
         };
         let Some(how) = how else {
             let id = &found.instance;
-            warn!(app.name = %id.release.app, release = %id.release, "what was made ahead for {id} is of no use");
+            warn!(app.name = %id.release.app, release = %id.release, "the container of {id} is of no use");
             self.bury(&found, IfRunning::Kill).await?;
             return Ok(None);
         };

@@ -8,13 +8,13 @@ use func_model::{InstanceId, ReleaseId};
 use func_store::StoreError;
 use serde::{Deserialize, Serialize};
 
-use crate::{RunnerError, StartError};
+use crate::{OverMemory, RunnerError, StartError};
 
 /// A [`StartError`] that can be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "failure", rename_all = "snake_case")]
 pub enum StartFailure {
-    Exited { id: InstanceId, status: i64, memory_bytes: Option<u64>, tail: Vec<String> },
+    Exited { id: InstanceId, status: i64, memory: OverMemory, tail: Vec<String> },
     Silent { id: InstanceId, port: u16, within_ms: u64, tail: Vec<String> },
     Unhealthy { id: InstanceId, path: String, said: String, within_ms: u64, tail: Vec<String> },
     NoImage { id: InstanceId },
@@ -61,12 +61,9 @@ const ANY_VERB: &str = "start a container";
 impl From<&StartError> for StartFailure {
     fn from(error: &StartError) -> Self {
         match error {
-            StartError::Exited { id, status, memory_bytes, tail } => Self::Exited {
-                id: id.clone(),
-                status: *status,
-                memory_bytes: *memory_bytes,
-                tail: tail.clone(),
-            },
+            StartError::Exited { id, status, memory, tail } => {
+                Self::Exited { id: id.clone(), status: *status, memory: *memory, tail: tail.clone() }
+            }
             StartError::Silent { id, port, within, tail } => {
                 Self::Silent { id: id.clone(), port: *port, within_ms: ms(*within), tail: tail.clone() }
             }
@@ -89,9 +86,7 @@ impl From<&StartError> for StartFailure {
 impl From<StartFailure> for StartError {
     fn from(failure: StartFailure) -> Self {
         match failure {
-            StartFailure::Exited { id, status, memory_bytes, tail } => {
-                Self::Exited { id, status, memory_bytes, tail }
-            }
+            StartFailure::Exited { id, status, memory, tail } => Self::Exited { id, status, memory, tail },
             StartFailure::Silent { id, port, within_ms, tail } => {
                 Self::Silent { id, port, within: Duration::from_millis(within_ms), tail }
             }
@@ -180,8 +175,12 @@ mod tests {
         let (id, tail, within_ms) = (id(), vec!["last words".to_owned()], 30_000);
         let said = "503 Service Unavailable".to_owned();
         let runner = |error| StartFailure::Runner { error };
+        let exited =
+            |memory| StartFailure::Exited { id: id.clone(), status: 137, memory, tail: tail.clone() };
         vec![
-            StartFailure::Exited { id: id.clone(), status: 137, memory_bytes: Some(1), tail: tail.clone() },
+            exited(OverMemory::No),
+            exited(OverMemory::Likely { limit_bytes: 1 }),
+            exited(OverMemory::Certain { limit_bytes: 1 }),
             StartFailure::Silent { id: id.clone(), port: 8080, within_ms, tail: tail.clone() },
             StartFailure::Unhealthy {
                 id: id.clone(),

@@ -1,6 +1,6 @@
 //! Poised and plain are the same to the app, and to who is told why it does not start.
 
-use func_runner::{How, StartError};
+use func_runner::{How, OverMemory, StartError};
 use serde_json::{Value, json};
 
 use crate::images::probe;
@@ -119,8 +119,8 @@ async fn an_exit_status_with_the_last_lines() {
     let app = App { mode: "exit", env: &env, ..App::default() };
     let errors = both_fail(json!({ "Cmd": ["/probe"] }), &[("probe", &probe(), 0o755)], app).await;
     for error in errors {
-        let StartError::Exited { status, tail, memory_bytes, .. } = error else { panic!("{error:?}") };
-        assert_eq!((status, memory_bytes), (126, None));
+        let StartError::Exited { status, tail, memory, .. } = error else { panic!("{error:?}") };
+        assert_eq!((status, memory), (126, OverMemory::No));
         assert_eq!(tail, ["line 1", "line 2", "the end is near"]);
     }
 }
