@@ -6,6 +6,7 @@ use func_ledger::{Enter, Watch};
 use func_model::limits::RETRIES_MAX;
 use func_model::{Endpoint, HostName, Refusal};
 use func_runner::Start;
+use func_store::Occupancy;
 use pingora::http::RequestHeader;
 use pingora::proxy::ProxyHttp;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ctx, Proxy};
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::outage::Outage;
 use crate::routes::Routes;
 use crate::slot::Slots;
 use crate::starter::Gates;
@@ -41,11 +43,14 @@ impl Inside {
         watch: Arc<dyn Watch>,
         start: Arc<dyn Start>,
         gates: Arc<dyn Gates>,
+        occupancy: Occupancy,
     ) -> Self {
         let (slots, metrics) = (Arc::new(Slots::new(holder)), Arc::new(Metrics::new()));
         let routes = Arc::new(Routes::new(domain, watch.clone()));
-        let keeper = Arc::new(Keeper::new(slots.clone(), enter.clone()));
-        let wake = Arc::new(Wake::new(slots.clone(), enter, watch, start, gates, metrics.clone()));
+        let keeper = Arc::new(Keeper::new(slots.clone(), enter.clone(), occupancy.clone()));
+        let outage = Outage::new(occupancy, start.clone());
+        let wake = Wake::new(slots.clone(), enter, watch, start, gates, outage, metrics.clone());
+        let wake = Arc::new(wake);
         let proxy = Proxy::new(routes.clone(), wake, slots, metrics, Vec::new(), CancellationToken::new());
         Self { proxy, routes, keeper }
     }

@@ -1,7 +1,6 @@
 //! func from outside: the real git, the real Docker Engine, the real curl, against `func serve all`.
 
 mod agreement;
-#[allow(dead_code)]
 mod apart;
 mod bad_input;
 mod big;
@@ -16,11 +15,11 @@ mod deploys;
 mod deploys_under_load;
 mod engine;
 mod engine_restarts;
+mod failures;
 mod frozen;
 mod isolation;
 mod killer;
 mod kills;
-#[allow(dead_code)]
 mod load;
 mod long;
 mod poised;

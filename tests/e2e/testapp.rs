@@ -1,7 +1,7 @@
 //! The app that the end-to-end tests push. It listens on `$PORT` and does what it is asked by path and query.
 //!
 //! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens, `slow`
-//! listens after 6 s.
+//! listens after 6 s, `stubborn` does not end when it is asked to.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ fn number(asked: &Asked, name: &str) -> u64 {
 }
 
 fn main() {
-    match std::fs::read_to_string("/behave").unwrap_or_default().trim() {
+    match behaviour().as_str() {
         "exit" => {
             println!("the database is not there");
             std::process::exit(3);
@@ -37,6 +37,23 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(serve());
+}
+
+fn behaviour() -> String {
+    std::fs::read_to_string("/behave").unwrap_or_default().trim().to_owned()
+}
+
+/// Ends when it is asked to, unless it is stubborn.
+async fn terminated(behaviour: String) {
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a signal");
+    loop {
+        terminate.recv().await;
+        println!("asked to stop");
+        if behaviour != "stubborn" {
+            std::process::exit(0);
+        }
+    }
 }
 
 async fn serve() {
@@ -57,18 +74,13 @@ async fn serve() {
         .route("/sse", get(sse))
         .route("/tell", get(tell))
         .route("/drip", get(drip))
-        .route("/slow", get(slow))
+        .route("/slow", any(slow))
+        .route("/eat", any(eat))
         .route("/exit", any(exit))
         .route("/ws", any(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) }))
         .route("/connect", get(connect))
         .layer(axum::middleware::map_request(tell_arrival));
-    tokio::spawn(async {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a signal");
-        terminate.recv().await;
-        println!("asked to stop");
-        std::process::exit(0);
-    });
+    tokio::spawn(terminated(behaviour()));
     axum::serve(listener, app).await.expect("serving");
 }
 
@@ -174,8 +186,18 @@ async fn drip(asked: Asked) -> Response {
 }
 
 async fn slow(asked: Asked) -> &'static str {
+    println!("slow");
     tokio::time::sleep(Duration::from_millis(number(&asked, "ms"))).await;
     "done"
+}
+
+/// Uses memory until it is ended, or has `mb` MiB.
+async fn eat(asked: Asked) -> String {
+    let mut eaten = Vec::new();
+    while eaten.len() < number(&asked, "mb") as usize {
+        eaten.push(vec![1_u8; 1 << 20]);
+    }
+    format!("ate {}", eaten.len())
 }
 
 async fn echo(mut socket: WebSocket) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where each world writes down what it is, for the sweep.
@@ -37,14 +38,17 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A port that nothing listens on now, and that no outgoing connection will be given: who listens on it may be restarted.
+/// A port that nothing listens on now, and that the system gives nobody by itself: what it gives begins at 32768.
 pub fn free_port() -> u16 {
-    use std::hash::BuildHasher;
-    let random = || std::hash::RandomState::new().hash_one(0);
-    // Below those that the system gives to connections.
-    let mut ports = std::iter::repeat_with(|| 10_000 + (random() % 22_000) as u16);
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.find(free).expect("a free port")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (next % 20_000) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub fn docker(args: &[&str]) -> String {
@@ -88,6 +92,8 @@ fn sweep() {
                 remove_all(installation);
                 let folder = std::fs::read_to_string(entry.path()).unwrap_or_default();
                 if folder.starts_with("/tmp/func-") {
+                    // It may be a file system of a test's own.
+                    let _ = Command::new("umount").arg("-lq").arg(format!("{folder}/data")).output();
                     let _ = std::fs::remove_dir_all(folder);
                 }
                 let _ = std::fs::remove_file(entry.path());
