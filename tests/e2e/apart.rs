@@ -158,7 +158,9 @@ impl Drop for Apart {
     fn drop(&mut self) {
         // The cleaner last: the others may still ask it for something.
         for service in self.services.iter_mut().rev() {
-            service.process.take().map(terminate);
+            if let Some(process) = service.process.take() {
+                terminate(process);
+            }
         }
     }
 }
