@@ -109,7 +109,7 @@ pub(crate) async fn offer(offer: Offer, listeners: Vec<TcpListener>) {
             return std::future::pending().await;
         }
     };
-    let file = Remove(&offer.socket);
+    let mut file = Remove(Some(&offer.socket));
     loop {
         let stream = match accept(&listening).await {
             Ok(stream) => stream,
@@ -126,16 +126,16 @@ pub(crate) async fn offer(offer: Offer, listeners: Vec<TcpListener>) {
     }
     info!("another edge has taken over");
     // By now the file is the other's, or about to be.
-    std::mem::forget(file);
+    file.0 = None;
     offer.relieved.cancel();
 }
 
 /// Removes a socket's file, unless it is another's by then.
-struct Remove<'a>(&'a Path);
+struct Remove<'a>(Option<&'a Path>);
 
 impl Drop for Remove<'_> {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_file(self.0) {
+        if let Some(Err(e)) = self.0.map(fs::remove_file) {
             debug!("the socket was gone already: {e}");
         }
     }

@@ -48,7 +48,7 @@ impl Inside {
         let (slots, metrics) = (Arc::new(Slots::new(holder)), Arc::new(Metrics::new()));
         let routes = Arc::new(Routes::new(domain, watch.clone()));
         let keeper = Arc::new(Keeper::new(slots.clone(), enter.clone(), occupancy.clone()));
-        let outage = Outage::new(occupancy, start.clone());
+        let outage = Outage::new(occupancy, start.clone(), gates.clone());
         let wake = Wake::new(slots.clone(), enter, watch, start, gates, outage, metrics.clone());
         let wake = Arc::new(wake);
         let proxy = Proxy::new(routes.clone(), wake, slots, metrics, Vec::new(), CancellationToken::new());

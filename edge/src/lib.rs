@@ -104,8 +104,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let keeper = Arc::new(Keeper::new(slots.clone(), config.enter.clone(), config.occupancy.clone()));
     let metrics = Arc::new(Metrics::new());
     let (enter, watching, start) = (config.enter, config.watch, config.start);
-    let outage = Outage::new(config.occupancy, start.clone());
     let gates = Arc::new(Folder(config.gates));
+    let outage = Outage::new(config.occupancy, start.clone(), gates.clone());
     let wake = Wake::new(slots.clone(), enter, watching, start, gates, outage, metrics.clone());
     let wake = Arc::new(wake);
     let helpers = TaskTracker::new();
@@ -187,9 +187,8 @@ fn offered(
     let copies: io::Result<Vec<_>> = listeners.iter().map(TcpListener::try_clone).collect();
     let copies = copies.context("copy a listener")?;
     Ok(async move {
-        match offer {
-            Some(offer) => handover::offer(offer, copies).await,
-            None => {}
+        if let Some(offer) = offer {
+            handover::offer(offer, copies).await;
         }
     })
 }

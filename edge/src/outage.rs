@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use func_model::{Endpoint, LeaseId};
-use func_runner::{Start, State, until_ready};
+use func_runner::{Start, State};
 use func_store::Occupancy;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use crate::slot::Slot;
+use crate::starter::Gates;
 
 /// How long the cleaner may take to say whether an instance runs.
 const LOOK: Duration = Duration::from_secs(2);
@@ -22,12 +23,13 @@ const ANSWERS: Duration = Duration::from_millis(500);
 pub(crate) struct Outage {
     occupancy: Occupancy,
     start: Arc<dyn Start>,
+    gates: Arc<dyn Gates>,
 }
 
 impl Outage {
     /// `start` is only asked to look.
-    pub(crate) fn new(occupancy: Occupancy, start: Arc<dyn Start>) -> Self {
-        Self { occupancy, start }
+    pub(crate) fn new(occupancy: Occupancy, start: Arc<dyn Start>, gates: Arc<dyn Gates>) -> Self {
+        Self { occupancy, start, gates }
     }
 
     /// Enters an instance that runs, under a lease that the keeper puts into the ledger as soon as that answers; gives
@@ -45,7 +47,7 @@ impl Outage {
             Ok(Ok(State::Running { addr })) => addr,
             Ok(Ok(State::Paused { .. } | State::Stopped) | Err(_)) | Err(_) => return false,
         };
-        if until_ready(None, addr, Instant::now() + ANSWERS).await.is_err() {
+        if !self.gates.accepts(addr, Instant::now() + ANSWERS).await {
             return false;
         }
         info!(app.name = %slot.id.release.app, release = %slot.id.release, "{} is used without the ledger", slot.id);

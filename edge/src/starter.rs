@@ -56,6 +56,9 @@ pub trait Gates: Send + Sync {
 
     /// Ends when the instance is ready, and not before: why it is not is the cleaner's to say.
     async fn answers(&self, poised: &Poised, until: Instant);
+
+    /// Whether what runs at an address accepts a connection, until then.
+    async fn accepts(&self, addr: SocketAddr, until: Instant) -> bool;
 }
 
 /// The folder of the gates' own folders.
@@ -71,6 +74,10 @@ impl Gates for Folder {
         if until_ready(poised.health.as_deref(), poised.addr, until).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    async fn accepts(&self, addr: SocketAddr, until: Instant) -> bool {
+        until_ready(None, addr, until).await.is_ok()
     }
 }
 

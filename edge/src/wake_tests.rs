@@ -37,7 +37,7 @@ impl World {
         let slots = Arc::new(Slots::new("edge".into()));
         let gates = Arc::new(Folder(gate.gates.path().to_owned()));
         let metrics = Arc::new(Metrics::new());
-        let outage = Outage::new(gate.occupancy(), cleaner.clone());
+        let outage = Outage::new(gate.occupancy(), cleaner.clone(), gates.clone());
         let (enter, watch, start) = (ledger.clone(), ledger.clone(), cleaner.clone());
         let wake = Wake::new(slots, enter, watch, start, gates, outage, metrics);
         Self { wake: Arc::new(wake), ledger, cleaner, gate }

@@ -95,15 +95,6 @@ impl Apart {
         service.process.as_ref().expect("it runs").id()
     }
 
-    /// The most memory that a service's process has had, in bytes; `None` if it does not run.
-    pub fn peak_bytes(&self, name: &str) -> Option<u64> {
-        let service = self.services.iter().find(|s| s.name == name)?;
-        let pid = service.process.as_ref()?.id();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
-    }
-
     /// Whether a service's process has ended by itself.
     pub fn has_ended(&mut self, name: &str) -> bool {
         let process = self.service(name).process.as_mut();
@@ -237,10 +228,5 @@ impl Redis {
     /// What it has logged.
     pub fn log(&self) -> String {
         docker(&["logs", &self.name])
-    }
-
-    /// Sends a signal to it: `STOP`, `CONT`.
-    pub fn signal(&self, signal: &str) {
-        docker(&["kill", "--signal", signal, &self.name]);
     }
 }

@@ -38,6 +38,7 @@ use client::Repo;
 use killer::Killer;
 use load::{Habit, Load};
 use pusher::Pusher;
+use world::memory;
 
 /// From one kill to the next, on average: the machine has other things to do as well.
 const ROUND_MS: u64 = 4_000;
@@ -128,8 +129,10 @@ fn main() {
     while Instant::now() < until {
         killer.round(&mut apart, Duration::from_millis(ROUND_MS / 2 + pauses.below(ROUND_MS)));
         for name in SERVICES {
-            let peak = peaks.entry(name).or_default();
-            *peak = (*peak).max(apart.peak_bytes(name).unwrap_or(0));
+            if !apart.has_ended(name) {
+                let peak = peaks.entry(name).or_default();
+                *peak = (*peak).max(memory(apart.pid(name)).1);
+            }
         }
     }
     killer.end(&mut apart);

@@ -16,7 +16,11 @@ pub struct Clock {
 
 impl Clock {
     pub fn of(pid: u32) -> Self {
-        assert!(cfg!(target_arch = "x86_64"), "the code below is for x86_64: write it for this machine too");
+        assert_eq!(
+            std::env::consts::ARCH,
+            "x86_64",
+            "the code below is for x86_64: write it for this machine too"
+        );
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
         let line = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vDSO");
         let (from, to) = line.split(' ').next().and_then(|range| range.split_once('-')).expect("a range");

@@ -45,9 +45,12 @@ pub enum Kind {
     Chance,
 }
 
+/// A step, and the state that it leads to.
+pub type Found<S> = (Label, Kind, S);
+
 /// The steps that lead out of one state.
 pub struct Steps<S> {
-    found: Vec<(Label, Kind, S)>,
+    found: Vec<Found<S>>,
     /// A step that must never be possible, and why.
     wrong: Option<(Label, &'static str)>,
 }
@@ -56,10 +59,12 @@ impl<S> Steps<S> {
     pub fn new() -> Self {
         Self { found: Vec::new(), wrong: None }
     }
+
     /// Gives the steps, and the wrong one if there is one: for a world that is made of worlds.
-    pub fn into_parts(self) -> (Vec<(Label, Kind, S)>, Option<(Label, &'static str)>) {
+    pub fn into_parts(self) -> (Vec<Found<S>>, Option<(Label, &'static str)>) {
         (self.found, self.wrong)
     }
+
     pub fn progress(&mut self, who: &'static str, what: &'static str, to: S) {
         self.found.push(((who, what), Kind::Progress, to));
     }

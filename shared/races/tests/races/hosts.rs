@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use func_ledger::Memory;
-use func_model::limits::POISED_BYTES;
+use func_model::limits::{DRAIN_MS, POISED_BYTES};
 use func_model::{Claim, HostName, InstanceId};
 use func_runner::{RunnerError, Start, StartError, Started, State};
-use func_store::{DataDir, Manifests};
+use func_store::{DataDir, Manifests, Occupancy};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -76,6 +76,7 @@ impl CleanerHost {
             idle_ms,
             poised_bytes_max: POISED_BYTES,
             frozen_bytes_max: 1_024,
+            drain_ms: DRAIN_MS,
         };
         let inside = Arc::new(func_cleaner::inside::Inside::new(config, PLACES).expect("the marks are read"));
         let working = inside.clone();
@@ -155,7 +156,10 @@ impl Start for Ask {
     async fn start(&self, claim: &Claim, within: Duration) -> Result<Started, StartError> {
         let (claim, id) = (claim.clone(), claim.id.clone());
         let started = self.ask((id, "start"), |inside| async move { inside.start(&claim, within).await });
-        started.await.unwrap_or_else(|| Err(unheard().into()))
+        match started.await {
+            Some(started) => started,
+            None => Err(unheard().into()),
+        }
     }
 
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
@@ -197,7 +201,7 @@ impl EdgeHost {
     }
 
     pub fn rise(&self) {
-        let Shared { world, engine, ledger, .. } = self.shared.clone();
+        let Shared { world, engine, ledger, data, .. } = self.shared.clone();
         let alive = Arc::new(AtomicBool::new(true));
         let line = Arc::new(Line::new(&world, self.name, &ledger, &alive));
         let ask = Arc::new(Ask { who: self.name, cleaner: self.cleaner.clone(), alive: alive.clone() });
@@ -205,7 +209,15 @@ impl EdgeHost {
         let life = self.lives.fetch_add(1, Ordering::Relaxed);
         let domain: HostName = "func.test".parse().expect("a host name");
         let holder = format!("{} {life}", self.name);
-        let inside = Arc::new(func_edge::inside::Inside::new(domain, holder, line.clone(), line, ask, gates));
+        let inside = Arc::new(func_edge::inside::Inside::new(
+            domain,
+            holder,
+            line.clone(),
+            line,
+            ask,
+            gates,
+            Occupancy::new(&data),
+        ));
         let working = inside.clone();
         let work = tokio::spawn(async move { working.work().await });
         world.note(self.name, || "rises".to_owned());

@@ -201,6 +201,10 @@ impl Cool for Line {
         ask!(self, format!("cool {id}"), |ledger, id| ledger.cool(&id, idle_ms))
     }
 
+    async fn cut(&self, id: &InstanceId, drain_ms: u64) -> Result<Result<CoolPermit, NotYet>, LedgerError> {
+        ask!(self, format!("cut {id}"), |ledger, id| ledger.ledger.cut(&id, drain_ms))
+    }
+
     async fn cooled(&self, permit: &CoolPermit) -> Result<(), LedgerError> {
         ask!(self, format!("cooled {}", permit.id), |ledger, permit| ledger.ledger.cooled(&permit))
     }

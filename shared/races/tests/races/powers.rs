@@ -12,7 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_model::{Claim, GateName, InstanceId, Poised, Release, Seen};
 use func_runner::{
-    GateError, Hold, How, LineStream, Look, RunnerError, Start, StartError, StartTimes, Started, State, Stop,
+    GateError, Hold, How, LineStream, Look, OverMemory, RunnerError, Start, StartError, StartTimes, Started,
+    State, Stop,
 };
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -171,7 +172,7 @@ impl Powers {
 }
 
 fn exited(id: &InstanceId) -> StartError {
-    StartError::Exited { id: id.clone(), status: 1, memory_bytes: None, tail: Vec::new() }
+    StartError::Exited { id: id.clone(), status: 1, memory: OverMemory::No, tail: Vec::new() }
 }
 
 #[async_trait]
@@ -203,7 +204,8 @@ impl Start for Powers {
 
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
         Ok(match self.ask(id, "look", |engine| engine.find(id)).await? {
-            Some((_, Life::Runs(_) | Life::Paused(_), _, addr)) => State::Running { addr },
+            Some((_, Life::Runs(_), _, addr)) => State::Running { addr },
+            Some((_, Life::Paused(_), _, addr)) => State::Paused { addr },
             Some((_, Life::Created | Life::Waits | Life::Exited, _, _)) | None => State::Stopped,
         })
     }
@@ -367,5 +369,10 @@ impl func_edge::Gates for Powers {
         if timeout_at(until, ready).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    async fn accepts(&self, addr: SocketAddr, until: Instant) -> bool {
+        self.live().await;
+        Instant::now() < until && self.engine.answers(addr)
     }
 }
