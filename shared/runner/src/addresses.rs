@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn every_address_of_a_subnet_is_given_once_before_the_first_comes_again() {
         let (addresses, network) = (Addresses::new(), network("172.18.0.0/29", &[]));
-        let given: Vec<_> = (0..5).map(|_| addresses.next(&network).unwrap()).collect();
+        let given: Vec<_> = (0..5).map(|_| addresses.next(&network).expect("one is free")).collect();
         let different: HashSet<_> = given.iter().copied().collect();
         assert_eq!(different, (2..7).map(|n| Ipv4Addr::new(172, 18, 0, n)).collect());
         assert_eq!(addresses.next(&network), Some(given[0]));
