@@ -115,7 +115,7 @@ mod tests {
         assert!(error("[limits]\nmemroy = \"1G\"").contains("did you mean `limits.memory`?"));
         assert!(error("memory = \"1G\"").contains("did you mean `limits.memory`?"));
         assert!(error("Port = 1").contains("did you mean `port`?"));
-        assert!(error("colour = 1").contains("the keys are port, hosts, env, idle, limits, health, "));
+        assert!(error("colour = 1").contains("the keys are port, hosts, env, idle, drain, limits, health, "));
     }
 
     #[test]

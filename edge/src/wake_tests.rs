@@ -66,7 +66,16 @@ impl World {
     }
 
     async fn refusal(&self) -> Refusal {
-        match self.enter().await {
+        self.refusal_by(Instant::now() + SOON).await
+    }
+
+    /// What a request is told that waits for longer than for a ledger.
+    async fn late_refusal(&self) -> Refusal {
+        self.refusal_by(Instant::now() + PATIENCE + SOON).await
+    }
+
+    async fn refusal_by(&self, deadline: Instant) -> Refusal {
+        match self.wake.enter(&blog().release, deadline).await {
             Err(Closed::Refused(refusal)) => refusal,
             other => panic!("{other:?}"),
         }
@@ -309,7 +318,7 @@ async fn a_herd_that_was_refused_looks_once() {
 async fn what_runs_is_entered_without_a_ledger_and_not_vacant_then() {
     let (_listener, addr) = listening().await;
     let world = World::without_a_ledger();
-    assert!(matches!(world.refusal().await, Refusal::Lost), "it does not run");
+    assert!(matches!(world.late_refusal().await, Refusal::Lost), "it does not run");
     *world.cleaner.runs.lock().expect("no panic") = Some(addr);
     let entered = world.enter().await.expect("it runs");
     assert_eq!(entered.in_flight.endpoint.addr, addr);
@@ -324,7 +333,7 @@ async fn what_is_kept_vacant_is_not_entered_without_a_ledger() {
     *world.cleaner.runs.lock().expect("no panic") = Some(addr);
     let occupancy = world.gate.occupancy();
     let _vacant = occupancy.vacate(&blog()).expect("asked").expect("nobody is in it");
-    assert!(matches!(world.refusal().await, Refusal::Lost));
+    assert!(matches!(world.late_refusal().await, Refusal::Lost));
 }
 
 #[tokio::test]
