@@ -11,7 +11,7 @@ IMAGE ?= func:latest
 # How long `make soak` goes on: make soak MINUTES=5
 MINUTES ?= 30
 
-.PHONY: run build test soak lint deny images image bench bench-wake bench-herd clean-data help
+.PHONY: run build test soak failure-docs test-deploys lint deny images image bench bench-wake bench-herd clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,15 @@ soak: ## Kill everything at random for half an hour, and count what is lost (MIN
 	cargo build --locked --bin func --example testapp
 	KILLS_ROUNDS=200 cargo test --locked --test e2e kills:: -- --nocapture
 	SOAK_MINUTES=$(MINUTES) cargo test --locked --test soak
+
+failure-docs: ## Break everything once, and write docs/failure.md
+	@.ci/setup test
+	WRITE_DOCS=1 cargo test --locked --test e2e failures::
+
+test-deploys: ## 50 deploys and 50 rollbacks under load, where CI does six
+	@.ci/setup test
+	cargo build --locked --bin func --example testapp
+	E2E_SWITCHES=50 cargo test --locked --test e2e deploys_under_load -- --nocapture
 
 lint: ## Check the format and the lints
 	@.ci/setup run

@@ -32,6 +32,8 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     pub ledger: Arc<Memory>,
     pub data: DataDir,
+    /// Where the edges' locks are. The rules of leases hold without them: in half of the stories there are none.
+    pub locks: DataDir,
     pub manifests: Manifests,
     pub idle_ms: u64,
 }
@@ -56,7 +58,7 @@ impl CleanerHost {
     }
 
     pub fn rise(&self) {
-        let Shared { world, engine, ledger, data, manifests, idle_ms } = self.shared.clone();
+        let Shared { world, engine, ledger, data, manifests, idle_ms, .. } = self.shared.clone();
         let alive = Arc::new(AtomicBool::new(true));
         let line = Arc::new(Line::new(&world, "cleaner", &ledger, &alive));
         let powers = Arc::new(Powers { engine, world: world.clone(), alive: alive.clone() });
@@ -201,7 +203,7 @@ impl EdgeHost {
     }
 
     pub fn rise(&self) {
-        let Shared { world, engine, ledger, data, .. } = self.shared.clone();
+        let Shared { world, engine, ledger, locks, .. } = self.shared.clone();
         let alive = Arc::new(AtomicBool::new(true));
         let line = Arc::new(Line::new(&world, self.name, &ledger, &alive));
         let ask = Arc::new(Ask { who: self.name, cleaner: self.cleaner.clone(), alive: alive.clone() });
@@ -216,7 +218,7 @@ impl EdgeHost {
             line,
             ask,
             gates,
-            Occupancy::new(&data),
+            Occupancy::new(&locks),
         ));
         let working = inside.clone();
         let work = tokio::spawn(async move { working.work().await });
