@@ -18,6 +18,12 @@ const ICC: &str = "com.docker.network.bridge.enable_icc";
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 const LOCK_EVERY: Duration = Duration::from_millis(20);
 
+/// The addresses that the engine chose for a network.
+struct Chosen {
+    subnet: String,
+    gateway: Option<String>,
+}
+
 impl Docker {
     /// Makes the network if it is missing. Repeatable, also by several processes at once: the engine lets two
     /// networks have one name, so the processes of an installation take turns.
@@ -32,8 +38,8 @@ impl Docker {
         // The engine chooses a subnet that nothing else on this machine has, and gives addresses in it by itself. It
         // takes addresses of ours only in a subnet that it was given: so it is given the one that it chose.
         self.create_network(None).await?;
-        if let Some(subnet) = self.chosen_subnet().await? {
-            self.make_again_with(subnet).await?;
+        if let Some(chosen) = self.chosen().await? {
+            self.make_again_with(chosen).await?;
         }
         if self.network_is_ours().await? {
             return Ok(());
@@ -44,11 +50,11 @@ impl Docker {
         })
     }
 
-    async fn create_network(&self, subnet: Option<String>) -> Result<(), RunnerError> {
+    async fn create_network(&self, chosen: Option<Chosen>) -> Result<(), RunnerError> {
         let mut labels = self.labels();
-        labels.extend(subnet.clone().map(|subnet| (SUBNET.to_owned(), subnet)));
-        let ipam = subnet.map(|subnet| Ipam {
-            config: Some(vec![IpamConfig { subnet: Some(subnet), ..Default::default() }]),
+        labels.extend(chosen.iter().map(|chosen| (SUBNET.to_owned(), chosen.subnet.clone())));
+        let ipam = chosen.map(|Chosen { subnet, gateway }| Ipam {
+            config: Some(vec![IpamConfig { subnet: Some(subnet), gateway, ..Default::default() }]),
             ..Default::default()
         });
         let request = NetworkCreateRequest {
@@ -67,19 +73,22 @@ impl Docker {
         Ok(())
     }
 
-    /// Gives the subnet of our network if it is the engine's choice.
-    async fn chosen_subnet(&self) -> Result<Option<String>, RunnerError> {
+    /// Gives what our network has if it is the engine's choice.
+    async fn chosen(&self) -> Result<Option<Chosen>, RunnerError> {
         let Some(network) = self.network().await? else { return Ok(None) };
         if network.labels.as_ref().is_some_and(|labels| labels.contains_key(SUBNET)) {
             return Ok(None);
         }
         let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-        Ok(configs.into_iter().find_map(|config| config.subnet))
+        Ok(configs.into_iter().find_map(|IpamConfig { subnet, gateway, .. }| {
+            let gateway = gateway.filter(|gateway| !gateway.is_empty());
+            subnet.map(|subnet| Chosen { subnet, gateway })
+        }))
     }
 
     /// Makes the network, which is new and empty, again with a subnet that is given. If somebody takes that meanwhile,
     /// the engine chooses once more, and its choice stands: addresses are then its own.
-    async fn make_again_with(&self, subnet: String) -> Result<(), RunnerError> {
+    async fn make_again_with(&self, chosen: Chosen) -> Result<(), RunnerError> {
         let removed = self.engine().await?.remove_network(self.installation());
         match call("remove the network", WORK, removed).await {
             Ok(()) | Err(CallError::Denied { status: 404, .. }) => {}
@@ -90,7 +99,7 @@ impl Docker {
                 return Ok(());
             }
         }
-        match self.create_network(Some(subnet)).await {
+        match self.create_network(Some(chosen)).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 warn!(%error, "the engine chooses the addresses");
