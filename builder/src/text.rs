@@ -42,14 +42,7 @@ fn skip_sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 
 /// Gives an error with its causes in one line, for the log: no control characters, whoever made the text.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    clean(&text.replace(['\n', '\r'], " "))
+    clean(&func_model::chain(error).replace(['\n', '\r'], " "))
 }
 
 #[cfg(test)]

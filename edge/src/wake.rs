@@ -8,7 +8,7 @@ use std::time::Duration;
 use func_crash::point;
 use func_ledger::{Change, Enter, LedgerError, Watch, keep_claim};
 use func_model::limits::{BACKOFF_MS_MIN, CLAIM_MS, COOLING_MS, WAITERS_MAX, WAKE_MS};
-use func_model::{Claim, Endpoint, Entry, LeaseId, Refusal, ReleaseId};
+use func_model::{Claim, Endpoint, Entry, LeaseId, Refusal, ReleaseId, chain};
 use func_runner::{Start, StartError, State};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -374,17 +374,6 @@ where
             told => return told,
         }
     }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 /// Waits until something may have changed for the instance.

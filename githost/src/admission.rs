@@ -5,8 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use func_store::{DataDir, Token};
 use http::{HeaderMap, header};
 
-use crate::error::chain;
-
 /// What a request's head says of its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -27,7 +25,7 @@ pub(crate) async fn admission(data: &DataDir, headers: &HeaderMap) -> Admission 
         Ok(Ok(Some(token))) if token.is(&password) => Admission::Granted,
         Ok(Ok(_)) => Admission::Wrong,
         Ok(Err(e)) => {
-            tracing::error!("cannot read the token: {}", chain(&e));
+            tracing::error!("cannot read the token: {}", func_model::chain(&e));
             Admission::Wrong
         }
         Err(e) => {

@@ -7,7 +7,6 @@ use func_store::DataDir;
 use tokio::sync::Semaphore;
 
 use crate::call::{Call, Program};
-use crate::error::chain;
 use crate::limits::COMMANDS_MAX;
 use crate::process::Git;
 use crate::relay::{Ending, Report, Wire, relay};
@@ -94,6 +93,6 @@ pub(crate) fn log_error(error: &HostError) {
     if error.is_refusal() {
         tracing::debug!("refused: {error}");
     } else {
-        tracing::error!("a git call failed: {}", chain(error));
+        tracing::error!("a git call failed: {}", func_model::chain(error));
     }
 }

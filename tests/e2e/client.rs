@@ -35,7 +35,8 @@ impl Pushed {
 
 impl Repo {
     pub fn empty(world: &World) -> Self {
-        let folder = tempfile::Builder::new().prefix("func-repo-").tempdir().expect("a temporary folder");
+        // In the world's own folder, which is swept when its test was killed.
+        let folder = tempfile::Builder::new().prefix("repo-").tempdir_in(world.path("")).expect("a folder");
         let repo = Self { folder, ssh_key: world.path("id_ed25519") };
         repo.git(&["init", "-q", "-b", "main"]);
         repo

@@ -4,6 +4,7 @@
 //! `plan` says what has to be done when what is known and what is seen differ.
 
 pub mod call;
+mod chain;
 pub mod config;
 pub mod event;
 mod gate;
@@ -17,6 +18,7 @@ mod refusal;
 mod release;
 mod route;
 
+pub use chain::chain;
 pub use gate::GateName;
 pub use name::{AppName, HostName, ImageDigest, NameError, Revision};
 pub use phase::{Claim, CoolPermit, Endpoint, Entry, FreezePermit, LeaseId, NotYet, Phase, Poised};

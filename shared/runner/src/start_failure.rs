@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use func_model::{InstanceId, ReleaseId};
+use func_model::{InstanceId, ReleaseId, chain};
 use func_store::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -150,17 +150,6 @@ fn known(verb: &str) -> Option<&'static str> {
 
 fn ms(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
-/// Gives an error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 #[cfg(test)]
