@@ -4,6 +4,7 @@
 //! makes no network call but the one to the instance; activity reaches the ledger through the lease keeper.
 
 mod answer;
+mod ctx;
 mod door;
 #[cfg(test)]
 mod fake;
@@ -11,7 +12,9 @@ mod handover;
 mod keeper;
 mod metrics;
 mod outage;
+mod pace;
 mod page;
+mod patience;
 mod proxy;
 mod request;
 mod routes;

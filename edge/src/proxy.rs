@@ -1,6 +1,7 @@
 //! The proxy: what happens to one request, in pingora's phases.
 
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use func_model::limits::{RETRIES_MAX, STOP_GRACE_MS, WAKE_MS};
 use func_model::{AppName, HostName, Refusal, host_of};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -16,14 +18,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::answer::refuse;
+use crate::ctx::Ctx;
 use crate::metrics::Metrics;
 use crate::page;
+use crate::patience::PATIENCE;
 use crate::request::{Kind, authority, is_traced, request_id};
 use crate::routes::Routes;
-use crate::slot::{InFlight, Request, Slots};
-use crate::trace::{Timing, Trace};
+use crate::slot::{InFlight, Slots};
 use crate::upgrade::LateConnect;
-use crate::wake::{Closed, PATIENCE, Wake};
+use crate::wake::{Closed, Wake};
 
 #[cfg(feature = "testing")]
 #[path = "inside.rs"]
@@ -46,35 +49,6 @@ const LOOKUPS_MAX: usize = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a client may be silent within a request's body.
 const CLIENT_SILENT: Duration = Duration::from_secs(60);
-
-/// One request on its way.
-pub(crate) struct Ctx {
-    /// Counted until the last byte of its answer.
-    _request: Request,
-    began: Instant,
-    host: Option<HostName>,
-    app: Option<AppName>,
-    request_id: String,
-    trusted: bool,
-    in_flight: Option<InFlight>,
-    refusal: Option<Refusal>,
-    /// Connections that were refused so far.
-    refused: usize,
-    /// The client asked where the time went.
-    traced: bool,
-    /// What is told of that: of a request that waited for a start, or asked.
-    timing: Option<Timing>,
-}
-
-impl Ctx {
-    /// Takes note of having an instance, and of the start that was waited for.
-    fn entered(&mut self, trace: Option<Arc<Trace>>) {
-        // A later try, for which nothing was started, does not undo what was waited for before.
-        if trace.is_some() || self.traced && self.timing.is_none() {
-            self.timing = Some(Timing { began: self.began, entered: Instant::now(), trace });
-        }
-    }
-}
 
 pub(crate) struct Proxy {
     routes: Arc<Routes>,
@@ -117,7 +91,7 @@ impl Proxy {
             let wait = if page { PAGE_AFTER } else { WAIT };
             match self.wake.enter(&release, ctx.began + wait).await {
                 Ok(entered) => {
-                    ctx.entered(entered.trace);
+                    ctx.entered(entered.trace, entered.pass);
                     return Ok(entered.in_flight);
                 }
                 Err(Closed::Late) if page => return Err(Refusal::Starting { app: release.app }),
@@ -136,6 +110,7 @@ impl Proxy {
     /// After a refused connection: waits a little, or finds out that the instance is gone.
     async fn try_again(&self, ctx: &mut Ctx) -> Result<(), Refusal> {
         let Some(in_flight) = ctx.in_flight.take() else { return Ok(()) };
+        ctx.pass = None;
         let gone = self.wake.examine(&in_flight).await;
         if ctx.refused > RETRIES_MAX {
             return Err(Refusal::Unreachable { app: in_flight.slot().id.release.app.clone() });
@@ -214,19 +189,7 @@ impl ProxyHttp for Proxy {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx {
-            _request: self.slots.request(),
-            began: Instant::now(),
-            host: None,
-            app: None,
-            request_id: String::new(),
-            trusted: false,
-            in_flight: None,
-            refusal: None,
-            refused: 0,
-            traced: false,
-            timing: None,
-        }
+        Ctx::new(self.slots.request())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
@@ -270,6 +233,21 @@ impl ProxyHttp for Proxy {
         }
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Some(pass) = &mut ctx.pass {
+            pass.connected();
+        }
+        Ok(())
+    }
+
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
@@ -290,6 +268,7 @@ impl ProxyHttp for Proxy {
         // answer: the upload only begins with it.
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             session.as_downstream_mut().set_read_timeout(None);
+            ctx.pass = None;
             if self.shutdown.is_cancelled() {
                 // One that came before the end: the client is told to go elsewhere with the next.
                 session.as_downstream_mut().set_keepalive(None);

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use func_ledger::Leaving;
 use func_model::limits::{LEASE_MS, LINGER_MS, MARGIN_MS, RENEW_MS};
-use func_model::{Endpoint, InstanceId, LeaseId};
+use func_model::{Endpoint, InstanceId, LeaseId, Refusal};
 use func_store::Occupied;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::wake::Landing;
+use crate::wake::{Closed, Landing};
 
 const TRUST: Duration = Duration::from_millis(LEASE_MS - MARGIN_MS);
 const RENEW: Duration = Duration::from_millis(RENEW_MS);
@@ -212,6 +212,11 @@ impl Slot {
         Some(Waiting { slot: self.clone(), flight })
     }
 
+    /// How many wait for a flight, or to go after it.
+    pub(crate) fn waiters(&self) -> usize {
+        self.lock().waiters
+    }
+
     /// The flight has landed: the next who finds the slot closed begins another.
     pub(crate) fn landed(&self) {
         self.lock().flight = None;
@@ -242,10 +247,23 @@ impl Slot {
     }
 }
 
-/// One who waits for a flight.
+/// One who waits for a flight, or to go after it.
 pub(crate) struct Waiting {
     slot: Arc<Slot>,
-    pub(crate) flight: watch::Receiver<Option<Landing>>,
+    flight: watch::Receiver<Option<Landing>>,
+}
+
+impl Waiting {
+    /// Waits for the end of the flight.
+    ///
+    /// # Errors
+    /// [`Closed::Late`] at the deadline; a refusal if the flight was given up with the edge itself.
+    pub(crate) async fn landing(&mut self, deadline: Instant) -> Result<Landing, Closed> {
+        let landed =
+            timeout_at(deadline, self.flight.wait_for(Option::is_some)).await.map_err(|_| Closed::Late)?;
+        let landing = landed.ok().and_then(|landing| landing.clone());
+        landing.ok_or(Closed::Refused(Refusal::Leaving))
+    }
 }
 
 impl Drop for Waiting {

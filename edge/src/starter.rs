@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use func_model::limits::WAKE_MS;
 use func_model::{Claim, GateName, Poised};
 use func_runner::{GateError, How, RunnerError, Start, StartError, Started, open_gate, until_ready};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
@@ -22,6 +23,9 @@ const WAKE: Duration = Duration::from_millis(WAKE_MS);
 /// How long an opened instance is waited for before the cleaner is asked to watch it as well: what is fast costs no
 /// call, and what crashes is told soon.
 const ALONE: Duration = Duration::from_millis(15);
+/// How long an instance that was let go keeps its place at the most. What takes longer mostly waits: apps that start slowly
+/// must not keep the others out.
+const PLACE_HELD: Duration = Duration::from_millis(100);
 /// How much longer than its own limit a call to the cleaner may take: what failed is cleared away before it is told.
 const SLACK: Duration = Duration::from_secs(8);
 
@@ -84,11 +88,19 @@ impl Gates for Folder {
 pub(crate) struct Starter {
     start: Arc<dyn Start>,
     gates: Arc<dyn Gates>,
+    /// So many that were let go may begin at the same time.
+    places: Semaphore,
+}
+
+/// Gives how many places this machine has: a process that begins keeps one CPU busy. More at once are all of them late,
+/// and so is what is warm.
+pub(crate) fn places_here() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl Starter {
-    pub(crate) fn new(start: Arc<dyn Start>, gates: Arc<dyn Gates>) -> Self {
-        Self { start, gates }
+    pub(crate) fn new(start: Arc<dyn Start>, gates: Arc<dyn Gates>, places: usize) -> Self {
+        Self { start, gates, places: Semaphore::new(places) }
     }
 
     /// Makes a claimed instance ready, and writes down what it took.
@@ -96,16 +108,30 @@ impl Starter {
     /// # Errors
     /// [`StartError`], as [`Start::start`] gives it.
     pub(crate) async fn make_ready(&self, claim: &Claim, log: &mut Log) -> Result<Ready, StartError> {
+        let Some(poised) = &claim.poised else {
+            return self.ask_and_log(claim, Instant::now() + WAKE, log).await;
+        };
+        // In the order of asking.
+        let place = timeout(WAKE, self.places.acquire()).await;
+        let place = place.map_err(|_| StartError::Busy { id: claim.id.clone(), within: WAKE })?;
         let began = Instant::now();
         let until = began + WAKE;
-        let Some(poised) = &claim.poised else { return self.ask_and_log(claim, until, log).await };
         if let Err(e) = self.gates.open(poised.gate).await {
             // Somebody opened it before, or nothing waits at it: the cleaner sees what is there.
             debug!(instance = %claim.id, "the gate of {} was not opened: {e}", claim.id);
+            drop(place);
             return self.ask_and_log(claim, until, log).await;
         }
         log.add(Part::Gate, began);
-        self.follow(claim, poised, until, log).await
+        let following = self.follow(claim, poised, until, log);
+        tokio::pin!(following);
+        match timeout(PLACE_HELD, following.as_mut()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                drop(place);
+                following.await
+            }
+        }
     }
 
     /// Follows an instance whose gate was opened just now until it is ready.
@@ -173,3 +199,7 @@ impl Starter {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "starter_tests.rs"]
+mod tests;

@@ -13,14 +13,16 @@ use func_runner::{Start, StartError, State};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::outage::Outage;
+use crate::pace::{Pace, Pass};
+use crate::patience::{PATIENCE, Patience, TELL_AGAIN, tell};
 use crate::slot::{InFlight, Looked, Slot, Slots};
-use crate::starter::{Gates, Starter};
+use crate::starter::{Gates, Starter, places_here};
 use crate::trace::{Log, Part, Trace, Way};
 
 const WAKE: Duration = Duration::from_millis(WAKE_MS);
@@ -28,42 +30,24 @@ const WAKE: Duration = Duration::from_millis(WAKE_MS);
 const FLIGHT: Duration = Duration::from_millis(WAKE_MS + CLAIM_MS + COOLING_MS);
 /// How soon one who waits for somebody else's start asks again, even if nobody tells of a change.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How often a ledger that went away during a start is told again that the instance is warm.
-const TELL_AGAIN: Duration = Duration::from_millis(200);
 /// How soon the ledger is asked again after a claim was lost.
 const CLAIM_AGAIN: Duration = Duration::from_millis(20);
 /// How long a look at an instance may take.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long a request waits for a ledger that is away, or has yet to be restored: a Redis and a cleaner that were killed
-/// together are back by then.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a ledger that does not answer is told how a start ended: others wait for that.
-const TELL: Duration = Duration::from_secs(3);
-
-/// How long somebody goes on asking.
-struct Patience {
-    until: Instant,
-}
-
-impl Patience {
-    fn of(time: Duration) -> Self {
-        Self { until: Instant::now() + time }
-    }
-
-    /// Waits a little; false when it is over.
-    async fn lasts(&mut self) -> bool {
-        tokio::time::sleep(TELL_AGAIN).await;
-        Instant::now() < self.until
-    }
-}
 
 /// How a flight ended.
 #[derive(Debug, Clone)]
 pub(crate) enum Landing {
     /// The trace is of the start that was waited for, if there was one.
-    Woken(Option<Arc<Trace>>),
+    Woken(Option<Arc<Trace>>, Arc<Pace>),
     Retired,
     Refused(Refusal),
+}
+
+impl Landing {
+    fn woken(trace: Option<Trace>) -> Self {
+        Self::Woken(trace.map(Arc::new), Pace::new())
+    }
 }
 
 /// A request that got its instance.
@@ -72,6 +56,8 @@ pub(crate) struct Entered {
     pub(crate) in_flight: InFlight,
     /// The start that it waited for.
     pub(crate) trace: Option<Arc<Trace>>,
+    /// Held until it is answered: the next one of those who waited for the same start goes then.
+    pub(crate) pass: Option<Pass>,
 }
 
 /// Why nobody entered.
@@ -105,7 +91,7 @@ impl Wake {
         outage: Outage,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let starter = Starter::new(start.clone(), gates);
+        let starter = Starter::new(start.clone(), gates, places_here());
         Self { slots, enter, watch, start, starter, outage, metrics, flights: TaskTracker::new() }
     }
 
@@ -119,28 +105,25 @@ impl Wake {
         deadline: Instant,
     ) -> Result<Entered, Closed> {
         let slot = self.slots.slot(&release.instance());
-        let mut trace = None;
+        let (mut trace, mut pass) = (None, None);
         loop {
             if let Some(in_flight) = slot.try_enter() {
-                return Ok(Entered { in_flight, trace });
+                return Ok(Entered { in_flight, trace, pass });
             }
+            // It is over already: nobody of that landing goes any more.
+            drop(pass.take());
             let launch = || self.launch(slot.clone());
             let Some(mut waiting) = slot.join(WAITERS_MAX, launch) else {
                 return Err(Closed::Refused(Refusal::Crowded { app: release.app.clone() }));
             };
-            let landing = timeout_at(deadline, waiting.flight.wait_for(Option::is_some)).await;
-            let landing = match landing {
-                Err(_) => return Err(Closed::Late),
-                // The flight was given up with the edge itself.
-                Ok(Err(_)) => return Err(Closed::Refused(Refusal::Leaving)),
-                Ok(Ok(landing)) => landing.clone(),
-            };
-            match landing {
-                Some(Landing::Retired) => return Err(Closed::Retired),
-                Some(Landing::Refused(refusal)) => return Err(Closed::Refused(refusal)),
+            match waiting.landing(deadline).await? {
+                Landing::Retired => return Err(Closed::Retired),
+                Landing::Refused(refusal) => return Err(Closed::Refused(refusal)),
                 // Entered in the next round, unless it is over again already. Bounded by the deadline.
-                Some(Landing::Woken(woken)) => trace = woken.or(trace),
-                None => {}
+                Landing::Woken(woken, pace) => {
+                    pass = Some(pace.pass(deadline).await.ok_or(Closed::Late)?);
+                    trace = woken.or(trace);
+                }
             }
         }
     }
@@ -206,15 +189,18 @@ impl Wake {
             // Waiters come and go.
             let _ = tell.send(Some(landing.clone()));
             wake.count(&landing);
+            if let Landing::Woken(_, pace) = landing {
+                pace.widen(|| slot.waiters()).await;
+            }
         });
         told
     }
 
     fn count(&self, landing: &Landing) {
         match landing {
-            Landing::Woken(Some(trace)) => self.metrics.woken(trace),
+            Landing::Woken(Some(trace), _) => self.metrics.woken(trace),
             Landing::Refused(refusal) => self.metrics.failed(refusal),
-            Landing::Woken(None) | Landing::Retired => {}
+            Landing::Woken(None, _) | Landing::Retired => {}
         }
     }
 
@@ -226,7 +212,7 @@ impl Wake {
         let (mut log, mut waited) = (Log::new(), false);
         let mut stayed = self.slots.is_away();
         if stayed && self.outage.stay(slot, &lease).await {
-            return Landing::Woken(None);
+            return Landing::woken(None);
         }
         loop {
             let asked = Instant::now();
@@ -235,7 +221,7 @@ impl Wake {
                     slot.hold(lease, endpoint, asked);
                     log.add(Part::Claim, asked);
                     // Without a start there is nothing to tell: only the lease was new.
-                    return Landing::Woken(waited.then(|| Arc::new(log.end(Way::Found))));
+                    return Landing::woken(waited.then(|| log.end(Way::Found)));
                 }
                 Ok(Entry::Wait) => {
                     waited = true;
@@ -250,7 +236,7 @@ impl Wake {
                     point("after_claim");
                     log.add(Part::Claim, asked);
                     match self.start_it(slot, &claim, &lease, &mut log).await {
-                        Ok(way) => return Landing::Woken(Some(Arc::new(log.end(way)))),
+                        Ok(way) => return Landing::woken(Some(log.end(way))),
                         Err(Unstarted::Refused(refusal)) => return Landing::Refused(refusal),
                         Err(Unstarted::ClaimLost) => {
                             log.clear();
@@ -263,7 +249,7 @@ impl Wake {
                 Err(LedgerError::Away(_) | LedgerError::Lost)
                     if !std::mem::replace(&mut stayed, true) && self.outage.stay(slot, &lease).await =>
                 {
-                    return Landing::Woken(None);
+                    return Landing::woken(None);
                 }
                 // Asked again under the same lease: if the claim was given and only the answer lost, it is ours. One
                 // that was lost is restored by the cleaner.
@@ -360,20 +346,6 @@ enum Unstarted {
     /// It is somebody else's now: ask again.
     ClaimLost,
     Refused(Refusal),
-}
-
-/// Tells the ledger, again for a while if it is away.
-async fn tell<T, F>(call: impl Fn() -> F) -> Result<T, LedgerError>
-where
-    F: Future<Output = Result<T, LedgerError>>,
-{
-    let mut patience = Patience::of(TELL);
-    loop {
-        match call().await {
-            Err(LedgerError::Away(_)) if patience.lasts().await => {}
-            told => return told,
-        }
-    }
 }
 
 /// Waits until something may have changed for the instance.

@@ -246,7 +246,8 @@ async fn a_thousand_requests_start_it_once_and_one_more_is_told_to_come_back() {
     let requests: Vec<_> = (0..WAITERS_MAX)
         .map(|_| {
             let (wake, release) = (world.wake.clone(), release.clone());
-            tokio::spawn(async move { wake.enter(&release, until).await })
+            // Answered at once: the next ones go.
+            tokio::spawn(async move { wake.enter(&release, until).await.map(|e| e.in_flight.endpoint.addr) })
         })
         .collect();
     while world.cleaner.starts() == 0 {
@@ -254,10 +255,33 @@ async fn a_thousand_requests_start_it_once_and_one_more_is_told_to_come_back() {
     }
     assert_eq!(world.refusal().await, Refusal::Crowded { app: app() });
     for request in requests {
-        let entered = request.await.expect("no panic").expect("it is woken");
-        assert_eq!(entered.in_flight.endpoint.addr, addr);
+        assert_eq!(request.await.expect("no panic").expect("it is woken"), addr);
     }
     assert_eq!(world.cleaner.starts(), 1);
+}
+
+/// All of them used to go at once, which overflows what an app lets wait for it to accept.
+#[tokio::test]
+async fn those_who_waited_go_a_few_at_a_time() {
+    let world = World::cold().await;
+    let (_app, addr) = listening().await;
+    world.cleaner.will(Duration::from_millis(100), Ok(started(addr, How::Made)));
+    let until = Instant::now() + SOON;
+    let (tell, mut told) = tokio::sync::mpsc::channel(100);
+    for _ in 0..100 {
+        let (wake, release, tell) = (world.wake.clone(), blog().release, tell.clone());
+        tokio::spawn(async move { tell.send(wake.enter(&release, until).await.expect("it is woken")).await });
+    }
+    // None of them is answered, or has a connection.
+    let mut went = Vec::new();
+    while let Ok(entered) = timeout(Duration::from_millis(300), told.recv()).await {
+        went.push(entered.expect("one who goes"));
+    }
+    assert!((1..=5).contains(&went.len()), "{}", went.len());
+    for _ in went.len()..100 {
+        went.pop();
+        went.push(told.recv().await.expect("the next one"));
+    }
 }
 
 #[tokio::test]

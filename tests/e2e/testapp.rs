@@ -1,10 +1,13 @@
 //! The app that the end-to-end tests push. It listens on `$PORT` and does what it is asked by path and query.
 //!
 //! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens, `slow`
-//! listens after 6 s, `stubborn` does not end when it is asked to.
+//! listens after 6 s, `stubborn` does not end when it is asked to, `narrow` answers one after the other, 3 ms each, and
+//! lets five wait, as the servers of scripting languages do.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +18,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use futures_util::{StreamExt, stream};
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 use sha2::{Digest, Sha256};
 
 type Asked = Query<BTreeMap<String, u64>>;
@@ -33,10 +37,34 @@ fn main() {
             std::thread::sleep(Duration::from_secs(3_600));
         },
         "slow" => std::thread::sleep(Duration::from_secs(6)),
+        "narrow" => narrow(),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(serve());
+}
+
+/// Serves with the shortest queue that is common.
+fn narrow() {
+    let port: u16 = std::env::var("PORT").expect("PORT is set").parse().expect("PORT is a port");
+    // Lets the many ask who come at the start.
+    std::thread::sleep(Duration::from_millis(500));
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddr::from(([0, 0, 0, 0], port))).expect("the port is free");
+    listen(&socket, 5).expect("it listens");
+    for stream in std::net::TcpListener::from(socket).incoming() {
+        let mut stream = stream.expect("a connection");
+        let (mut head, mut bytes) = (Vec::new(), [0; 1_024]);
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut bytes) {
+                Ok(read @ 1..) => head.extend_from_slice(&bytes[..read]),
+                Ok(0) | Err(_) => break,
+            }
+        }
+        std::thread::sleep(Duration::from_millis(3));
+        // Whoever left is not told.
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nnarrow");
+    }
 }
 
 fn behaviour() -> String {

@@ -119,6 +119,29 @@ async fn a_thousand_first_requests_start_it_once() {
     assert_eq!(world.containers().len(), 1);
 }
 
+/// Most of them met a full queue: the kernel tries such a connection again after a second, and after three, and the edge
+/// gave it up before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_first_requests_to_an_app_that_lets_five_wait_are_answered() {
+    let world = World::with(IDLE);
+    let repo = Repo::app(&world, "one");
+    repo.write("behave", "narrow");
+    repo.commit("a short queue");
+    repo.push(&world.ssh_url("shop")).succeeded();
+    asleep(&world);
+    let client = reqwest::Client::new();
+    let asks = (0..1_000).map(|_| {
+        let ask = client.get(format!("http://{}/", world.edge())).header("host", "shop.localhost");
+        async move {
+            let response = ask.send().await.expect("an answer");
+            (response.status().as_u16(), response.text().await.expect("a body"))
+        }
+    });
+    let answers = futures_util::future::join_all(asks).await;
+    let failed: Vec<_> = answers.iter().filter(|answer| **answer != (200, "narrow".to_owned())).collect();
+    assert!(failed.is_empty(), "{} of 1,000: {:?}", failed.len(), failed.first());
+}
+
 #[test]
 fn an_app_that_died_is_woken_by_the_next_request() {
     let world = live();

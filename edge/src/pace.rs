@@ -1,0 +1,187 @@
+//! Pace: lets the many who waited for one start go a few at a time.
+//!
+//! An app that has just begun to listen has a short queue for connections. A thousand at once overflow it, and what the
+//! kernel drops there is tried again only after a second, or given up; and whoever else is served here waits behind them.
+//!
+//! So each one who is answered lets the next one go. An app that holds most of those it has (it waits for something, or
+//! it streams) gets as many again at each step; but none while it has yet to accept a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How many go at first. A queue of five, the shortest that servers commonly have, takes them.
+const AT_ONCE: usize = 4;
+/// How long an app may hold those it has before it gets more.
+const STEP: Duration = Duration::from_millis(20);
+
+/// The pace of those who waited for one start.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    may_go: Semaphore,
+    /// Who went, and is not answered yet.
+    held: AtomicUsize,
+    /// Who went, and has no connection yet.
+    connecting: AtomicUsize,
+    /// Who was answered since the last step.
+    answered: AtomicUsize,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Arc<Self> {
+        let may_go = Semaphore::new(AT_ONCE);
+        Arc::new(Self { may_go, held: 0.into(), connecting: 0.into(), answered: 0.into() })
+    }
+
+    /// Waits until one more may go, in the order of asking; `None` at the deadline. Cancel-safe.
+    pub(crate) async fn pass(self: &Arc<Self>, deadline: Instant) -> Option<Pass> {
+        let permit = timeout_at(deadline, self.may_go.acquire()).await.ok()?;
+        permit.expect("the semaphore is never closed").forget();
+        self.held.fetch_add(1, Ordering::AcqRel);
+        self.connecting.fetch_add(1, Ordering::AcqRel);
+        Some(Pass { pace: self.clone(), connected: false })
+    }
+
+    /// Lets more go at each step for as long as somebody waits, who in turn wait until their deadline at the most.
+    pub(crate) async fn widen(&self, waiters: impl Fn() -> usize) {
+        while waiters() > 0 {
+            sleep(STEP).await;
+            let (answered, held) =
+                (self.answered.swap(0, Ordering::AcqRel), self.held.load(Ordering::Acquire));
+            if 2 * answered < held && self.connecting.load(Ordering::Acquire) == 0 {
+                self.may_go.add_permits(held);
+            }
+        }
+    }
+}
+
+/// One who goes. Dropped when it is answered, or when it is over in another way: the next one goes.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pace: Arc<Pace>,
+    connected: bool,
+}
+
+impl Pass {
+    /// Takes note of its connection.
+    pub(crate) fn connected(&mut self) {
+        if !std::mem::replace(&mut self.connected, true) {
+            self.pace.connecting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.connected();
+        self.pace.held.fetch_sub(1, Ordering::AcqRel);
+        self.pace.answered.fetch_add(1, Ordering::AcqRel);
+        self.pace.may_go.add_permits(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// How many of a thousand go within some time; those who went do as `act` says.
+    struct Crowd {
+        pace: Arc<Pace>,
+        gone: VecDeque<Pass>,
+    }
+
+    const CROWD: usize = 1_000;
+
+    impl Crowd {
+        fn new() -> Self {
+            Self { pace: Pace::new(), gone: VecDeque::new() }
+        }
+
+        /// Lets everybody go who may now.
+        async fn go(&mut self) -> usize {
+            let before = self.gone.len();
+            while let Some(pass) = self.pace.pass(Instant::now()).await {
+                self.gone.push_back(pass);
+            }
+            self.gone.len() - before
+        }
+
+        async fn step(&self) {
+            let widening = self.pace.widen(|| CROWD);
+            assert!(timeout_at(Instant::now() + STEP + STEP / 2, widening).await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_answer_lets_the_next_one_go() {
+        let mut crowd = Crowd::new();
+        assert_eq!(crowd.go().await, AT_ONCE);
+        for _ in 0..CROWD {
+            crowd.gone.pop_front();
+            assert_eq!(crowd.go().await, 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_that_holds_those_it_has_gets_as_many_again_at_each_step() {
+        let mut crowd = Crowd::new();
+        crowd.go().await;
+        let (pace, mut went) = (crowd.pace.clone(), Vec::new());
+        let widening = tokio::spawn(async move { pace.widen(|| CROWD).await });
+        for _ in 0..4 {
+            crowd.gone.iter_mut().for_each(Pass::connected);
+            sleep(STEP + Duration::from_millis(1)).await;
+            went.push(crowd.go().await);
+        }
+        widening.abort();
+        assert_eq!(went, [4, 8, 16, 32]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_whose_queue_is_full_gets_no_more() {
+        let mut crowd = Crowd::new();
+        crowd.go().await;
+        crowd.gone.iter_mut().skip(1).for_each(Pass::connected);
+        crowd.step().await;
+        assert_eq!(crowd.go().await, 0, "one has no connection");
+        crowd.gone.iter_mut().for_each(Pass::connected);
+        crowd.step().await;
+        assert_eq!(crowd.go().await, AT_ONCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_that_answers_is_asked_by_so_many_at_once_and_no_more() {
+        let mut crowd = Crowd::new();
+        crowd.go().await;
+        for _ in 0..10 {
+            // It is slow: half of them in a step.
+            for _ in 0..AT_ONCE / 2 {
+                crowd.gone.pop_front();
+                crowd.go().await;
+            }
+            crowd.gone.iter_mut().for_each(Pass::connected);
+            crowd.step().await;
+            assert_eq!((crowd.go().await, crowd.gone.len()), (0, AT_ONCE));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_in_the_line_takes_nobodys_place() {
+        let mut crowd = Crowd::new();
+        crowd.go().await;
+        let gave_up = crowd.pace.pass(Instant::now() + STEP).await;
+        assert!(gave_up.is_none());
+        crowd.gone.pop_front();
+        assert_eq!(crowd.go().await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_widens_for_nobody() {
+        timeout_at(Instant::now() + STEP, Pace::new().widen(|| 0)).await.expect("it has ended");
+    }
+}
