@@ -4,10 +4,13 @@
 //! kernel drops there is tried again only after a second, or given up; and whoever else is served here waits behind them.
 //!
 //! So each one who is answered lets the next one go. An app that holds most of those it has (it waits for something, or
-//! it streams) gets as many again at each step; but none while it has yet to accept a connection.
+//! it streams) gets as many again at each step. One that lets a connection wait whose data is not acknowledged has a full
+//! queue, whatever the connection itself says: from then on it gets a few at a time.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -19,42 +22,100 @@ const AT_ONCE: usize = 4;
 const STEP: Duration = Duration::from_millis(20);
 
 /// The pace of those who waited for one start.
-#[derive(Debug)]
 pub(crate) struct Pace {
     may_go: Semaphore,
-    /// Who went, and is not answered yet.
-    held: AtomicUsize,
-    /// Who went, and has no connection yet.
-    connecting: AtomicUsize,
+    gone: Mutex<Gone>,
     /// Who was answered since the last step.
     answered: AtomicUsize,
 }
 
+/// Those who went, and are not answered yet.
+#[derive(Default)]
+struct Gone {
+    all: HashMap<u64, Connection>,
+    next: u64,
+    /// How many answers let nobody go: too many went.
+    owed: usize,
+}
+
+/// One who went.
+#[derive(Default)]
+struct Connection {
+    /// Whether what was sent has yet to be acknowledged; `None` before there is a connection.
+    unheard: Option<Box<dyn Fn() -> bool + Send>>,
+    /// It was so at the last step.
+    doubtful: bool,
+}
+
+/// The queue of an app, as far as a step can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Open,
+    /// Somebody is not heard yet.
+    Doubtful,
+    Full,
+}
+
 impl Pace {
     pub(crate) fn new() -> Arc<Self> {
-        let may_go = Semaphore::new(AT_ONCE);
-        Arc::new(Self { may_go, held: 0.into(), connecting: 0.into(), answered: 0.into() })
+        Arc::new(Self { may_go: Semaphore::new(AT_ONCE), gone: Mutex::default(), answered: 0.into() })
+    }
+
+    fn gone(&self) -> MutexGuard<'_, Gone> {
+        // Each change is one call.
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until one more may go, in the order of asking; `None` at the deadline. Cancel-safe.
     pub(crate) async fn pass(self: &Arc<Self>, deadline: Instant) -> Option<Pass> {
         let permit = timeout_at(deadline, self.may_go.acquire()).await.ok()?;
         permit.expect("the semaphore is never closed").forget();
-        self.held.fetch_add(1, Ordering::AcqRel);
-        self.connecting.fetch_add(1, Ordering::AcqRel);
-        Some(Pass { pace: self.clone(), connected: false })
+        let mut gone = self.gone();
+        let number = gone.next;
+        gone.next += 1;
+        gone.all.insert(number, Connection::default());
+        Some(Pass { pace: self.clone(), number })
     }
 
     /// Lets more go at each step for as long as somebody waits, who in turn wait until their deadline at the most.
     pub(crate) async fn widen(&self, waiters: impl Fn() -> usize) {
         while waiters() > 0 {
             sleep(STEP).await;
-            let (answered, held) =
-                (self.answered.swap(0, Ordering::AcqRel), self.held.load(Ordering::Acquire));
-            if 2 * answered < held && self.connecting.load(Ordering::Acquire) == 0 {
-                self.may_go.add_permits(held);
+            let answered = self.answered.swap(0, Ordering::AcqRel);
+            let mut gone = self.gone();
+            let held = gone.all.len();
+            match gone.queue() {
+                Queue::Open if 2 * answered < held => self.may_go.add_permits(held),
+                Queue::Open | Queue::Doubtful => {}
+                Queue::Full => {
+                    gone.owed = held.saturating_sub(AT_ONCE);
+                    return;
+                }
             }
         }
+    }
+}
+
+impl fmt::Debug for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pace").field("gone", &self.gone().all.len()).finish_non_exhaustive()
+    }
+}
+
+impl Gone {
+    /// Looks at the connections, and remembers whom it could not hear.
+    fn queue(&mut self) -> Queue {
+        let mut queue = Queue::Open;
+        for connection in self.all.values_mut() {
+            let unheard = connection.unheard.as_ref().is_none_or(|unheard| unheard());
+            let before = std::mem::replace(&mut connection.doubtful, unheard);
+            queue = match (unheard, before) {
+                (true, true) => return Queue::Full,
+                (true, false) => Queue::Doubtful,
+                (false, _) => queue,
+            };
+        }
+        queue
     }
 }
 
@@ -62,24 +123,29 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) struct Pass {
     pace: Arc<Pace>,
-    connected: bool,
+    number: u64,
 }
 
 impl Pass {
-    /// Takes note of its connection.
-    pub(crate) fn connected(&mut self) {
-        if !std::mem::replace(&mut self.connected, true) {
-            self.pace.connecting.fetch_sub(1, Ordering::AcqRel);
+    /// Takes note of its connection, which says whether what was sent has yet to be acknowledged. The system makes a
+    /// connection before the app has room for it, and acknowledges nothing until it has.
+    pub(crate) fn connected(&self, unheard: impl Fn() -> bool + Send + 'static) {
+        if let Some(connection) = self.pace.gone().all.get_mut(&self.number) {
+            connection.unheard = Some(Box::new(unheard));
         }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.connected();
-        self.pace.held.fetch_sub(1, Ordering::AcqRel);
         self.pace.answered.fetch_add(1, Ordering::AcqRel);
-        self.pace.may_go.add_permits(1);
+        let mut gone = self.pace.gone();
+        gone.all.remove(&self.number);
+        if gone.owed > 0 {
+            gone.owed -= 1;
+        } else {
+            self.pace.may_go.add_permits(1);
+        }
     }
 }
 
@@ -111,10 +177,14 @@ mod tests {
             self.gone.len() - before
         }
 
-        async fn step(&self) {
+        async fn steps(&self, steps: u32) {
             let widening = self.pace.widen(|| CROWD);
-            assert!(timeout_at(Instant::now() + STEP + STEP / 2, widening).await.is_err());
+            assert!(timeout_at(Instant::now() + STEP * steps + STEP / 2, widening).await.is_err());
         }
+    }
+
+    fn heard(pass: &Pass) {
+        pass.connected(|| false);
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,10 +201,11 @@ mod tests {
     async fn an_app_that_holds_those_it_has_gets_as_many_again_at_each_step() {
         let mut crowd = Crowd::new();
         crowd.go().await;
-        let (pace, mut went) = (crowd.pace.clone(), Vec::new());
+        let pace = crowd.pace.clone();
         let widening = tokio::spawn(async move { pace.widen(|| CROWD).await });
+        let mut went = Vec::new();
         for _ in 0..4 {
-            crowd.gone.iter_mut().for_each(Pass::connected);
+            crowd.gone.iter().for_each(heard);
             sleep(STEP + Duration::from_millis(1)).await;
             went.push(crowd.go().await);
         }
@@ -142,15 +213,40 @@ mod tests {
         assert_eq!(went, [4, 8, 16, 32]);
     }
 
+    /// Without a connection, or with one whose data is not acknowledged.
     #[tokio::test(start_paused = true)]
-    async fn an_app_whose_queue_is_full_gets_no_more() {
+    async fn an_app_whose_queue_is_full_gets_a_few_at_a_time_again() {
+        for connected in [false, true] {
+            let mut crowd = Crowd::new();
+            crowd.go().await;
+            crowd.gone.iter().for_each(heard);
+            crowd.steps(1).await;
+            assert_eq!(crowd.go().await, AT_ONCE);
+            let (last, others) = crowd.gone.make_contiguous().split_last().expect("eight");
+            others.iter().for_each(heard);
+            if connected {
+                last.connected(|| true);
+            }
+            timeout_at(Instant::now() + 3 * STEP, crowd.pace.widen(|| CROWD)).await.expect("it ends");
+            assert_eq!(crowd.go().await, 0, "{connected}");
+            for left in (AT_ONCE..2 * AT_ONCE).rev() {
+                crowd.gone.pop_front();
+                assert_eq!((crowd.go().await, crowd.gone.len()), (0, left), "too many went");
+            }
+            crowd.gone.pop_front();
+            assert_eq!((crowd.go().await, crowd.gone.len()), (1, AT_ONCE));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_is_heard_a_little_later_holds_nobody_up_for_long() {
         let mut crowd = Crowd::new();
         crowd.go().await;
-        crowd.gone.iter_mut().skip(1).for_each(Pass::connected);
-        crowd.step().await;
-        assert_eq!(crowd.go().await, 0, "one has no connection");
-        crowd.gone.iter_mut().for_each(Pass::connected);
-        crowd.step().await;
+        crowd.gone.iter().skip(1).for_each(heard);
+        crowd.steps(1).await;
+        assert_eq!(crowd.go().await, 0, "one was not heard yet");
+        crowd.gone.iter().for_each(heard);
+        crowd.steps(1).await;
         assert_eq!(crowd.go().await, AT_ONCE);
     }
 
@@ -164,8 +260,8 @@ mod tests {
                 crowd.gone.pop_front();
                 crowd.go().await;
             }
-            crowd.gone.iter_mut().for_each(Pass::connected);
-            crowd.step().await;
+            crowd.gone.iter().for_each(heard);
+            crowd.steps(1).await;
             assert_eq!((crowd.go().await, crowd.gone.len()), (0, AT_ONCE));
         }
     }

@@ -1,8 +1,8 @@
 //! The app that the end-to-end tests push. It listens on `$PORT` and does what it is asked by path and query.
 //!
 //! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens, `slow`
-//! listens after 6 s, `stubborn` does not end when it is asked to, `narrow` answers one after the other, 3 ms each, and
-//! lets five wait, as the servers of scripting languages do.
+//! listens after 6 s, `stubborn` does not end when it is asked to, `narrow 3` answers one after the other, 3 ms each,
+//! and lets five wait, as the servers of scripting languages do.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -37,15 +37,18 @@ fn main() {
             std::thread::sleep(Duration::from_secs(3_600));
         },
         "slow" => std::thread::sleep(Duration::from_secs(6)),
-        "narrow" => narrow(),
-        _ => {}
+        other => {
+            if let Some(ms) = other.strip_prefix("narrow ") {
+                narrow(Duration::from_millis(ms.parse().expect("a number")));
+            }
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(serve());
 }
 
 /// Serves with the shortest queue that is common.
-fn narrow() {
+fn narrow(takes: Duration) {
     let port: u16 = std::env::var("PORT").expect("PORT is set").parse().expect("PORT is a port");
     // Lets the many ask who come at the start.
     std::thread::sleep(Duration::from_millis(500));
@@ -61,7 +64,7 @@ fn narrow() {
                 Ok(0) | Err(_) => break,
             }
         }
-        std::thread::sleep(Duration::from_millis(3));
+        std::thread::sleep(takes);
         // Whoever left is not told.
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nnarrow");
     }
