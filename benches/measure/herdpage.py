@@ -32,6 +32,8 @@ HOW = f"""## How it was measured
   {PROBE}. Quiet is before each, about as long.
   During is from {LEAD} s before its first connection to its last answer, {LEAST:.0f} s at least. What was held up
   counts also for the requests that would have been sent meanwhile.
+- **A sleeper** is a process of high priority that does nothing but sleep for half a millisecond again and again: what
+  it notices is what the kernel and the machine below it do to everybody, whatever a proxy does.
 - **Warm, for comparison**: the same herd once more, with nothing left to start. What it does to the neighbour is the
   cost of so many requests at once, on a machine with so few cores.
 """
@@ -180,6 +182,9 @@ NEIGHBOUR_COLUMNS = {
     "p99 quiet": watched("quiet", 99),
     "p99 during": watched("during", 99),
     "p99 ÷ quiet": lambda stage: f"{stage.ratio():.2f}",
+    "a sleeper's p99 quiet": watched("slept_quiet", 99),
+    "a sleeper's p99 during": watched("slept_during", 99),
+    "a sleeper's p99 ÷ quiet": lambda stage: f"{stage.slept_ratio():.2f}",
 }
 
 

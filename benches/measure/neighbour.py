@@ -52,36 +52,58 @@ class Neighbour:
         self.server.awake(APP)
 
     def watch(self, act):
-        """Does `act` under the load; gives the latencies, and what it gave.
+        """Does `act` under the load; gives the latencies of the load, those of the sleeper, and what `act` gave.
 
         Raises Unmeasured if a single request of the load failed."""
         self.watches += 1
-        log = os.path.join(self.folder, f"neighbour-{self.watches}.log")
-        load = Process(self.command(), log)
-        try:
-            given = act()
-            load.check()
-            os.kill(load.pid, signal.SIGINT)
-            load.child.wait(END)
-        except subprocess.TimeoutExpired as error:
-            raise Unmeasured(f"{load.name} does not end") from error
-        finally:
-            load.stop(grace=1)
-        seen = latency.read(load.said())
-        if seen is None or not seen.requests:
-            raise Unmeasured(f"{load.name} measured nothing: {load.said()[-500:]}")
+        with Watched("neighbour", self.command(), self.log("neighbour")) as load:
+            with Watched("sleeper", [sys.executable, "-IB", beside("sleeper.py")], self.log("sleeper")) as sleeper:
+                given = act()
+                seen, slept = load.end(), sleeper.end()
         if seen.errors:
             raise Unmeasured(f"{seen.errors} of {seen.requests} requests to the warm neighbour failed")
-        return seen, given
+        return seen, slept, given
+
+    def log(self, name):
+        return os.path.join(self.folder, f"{name}-{self.watches}.log")
 
     def command(self):
         address, port = self.server.edge
         host = self.server.host(APP)
         if not is_wrk_here():
-            pulse = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pulse.py")
-            return [sys.executable, "-IB", pulse, address, str(port), host, str(CONNECTIONS), str(PAUSE_MS)]
+            return [sys.executable, "-IB", beside("pulse.py"), address, str(port), host, str(CONNECTIONS), str(PAUSE_MS)]
         size = ["-t1", f"-c{CONNECTIONS}", f"-d{LONG_S}s"]
         return ["wrk", *size, "-s", self.report, "-H", f"Host: {host}", f"http://{address}:{port}/"]
+
+
+class Watched:
+    """A process that counts latencies until it is asked for them."""
+
+    def __init__(self, name, command, log):
+        self.name, self.process = name, Process(command, log)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stop(grace=1)
+
+    def end(self):
+        """Ends it, and gives what it has counted."""
+        self.process.check()
+        os.kill(self.process.pid, signal.SIGINT)
+        try:
+            self.process.child.wait(END)
+        except subprocess.TimeoutExpired as error:
+            raise Unmeasured(f"the {self.name} does not end") from error
+        seen = latency.read(self.process.said())
+        if seen is None or not seen.requests:
+            raise Unmeasured(f"the {self.name} measured nothing: {self.process.said()[-500:]}")
+        return seen
+
+
+def beside(program):
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), program)
 
 
 def is_wrk_here():

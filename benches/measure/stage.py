@@ -43,6 +43,8 @@ class Stage:
     rounds: list = field(default_factory=list)
     quiet: Latencies = field(default_factory=Latencies)
     during: Latencies = field(default_factory=Latencies)
+    slept_quiet: Latencies = field(default_factory=Latencies)
+    slept_during: Latencies = field(default_factory=Latencies)
 
     @property
     def title(self):
@@ -51,18 +53,23 @@ class Stage:
     def ratio(self, percent=99):
         return self.during.percentile_ms(percent) / self.quiet.percentile_ms(percent)
 
+    def slept_ratio(self, percent=99):
+        return self.slept_during.percentile_ms(percent) / self.slept_quiet.percentile_ms(percent)
+
     def run(self, server, neighbour, apps, quiet_s):
         """Does one round: the neighbour alone, then the herd beside it. All of `apps` are in the phase already."""
-        alone, _ = neighbour.watch(lambda: time.sleep(quiet_s))
+        alone, slept_alone, _ = neighbour.watch(lambda: time.sleep(quiet_s))
         hosts = [(app, server.host(app)) for app in apps for _ in range(self.requests // len(apps))]
         since = time.time()
-        beside, replies = neighbour.watch(lambda: herd(server.edge, hosts))
+        beside, slept_beside, replies = neighbour.watch(lambda: herd(server.edge, hosts))
         time.sleep(EVENTS)
         of_server = f"func.installation={server.installation}"
         begun = starts(server.engine, since, time.time(), of_server)
         self.rounds.append(Round(replies, len(begun)))
         self.quiet.add(alone)
         self.during.add(beside)
+        self.slept_quiet.add(slept_alone)
+        self.slept_during.add(slept_beside)
 
 
 def herd(address, hosts):

@@ -1,6 +1,9 @@
 //! The durable queue: what was pushed and never deployed is deployed when the builder starts, and soon after it was
 //! pushed if no hook asks for it. What a builder that was killed had begun is ended first.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use func_model::{AppName, Release, ReleaseId, Revision, Route};
@@ -13,25 +16,48 @@ use crate::limits::{ATTEMPTS_MAX, CALL_LOCK, LOOK_EVERY, ROOM_EVERY};
 use crate::repository::Repository;
 use crate::text::chain;
 
+/// The state of the files that a branch is in: git replaces one of them when the branch changes.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp([Option<(i64, i64, u64)>; 2]);
+
+impl Stamp {
+    fn of(repository: &Path, branch: &str) -> Self {
+        let stamp =
+            |file: PathBuf| std::fs::metadata(file).ok().map(|m| (m.mtime(), m.mtime_nsec(), m.ino()));
+        Self([stamp(repository.join("refs/heads").join(branch)), stamp(repository.join("packed-refs"))])
+    }
+}
+
 impl Builder {
     /// Looks after the durable queue for ever: the hook that should tell of a push may be killed as well.
     pub async fn catch_up(self: Arc<Self>) {
+        let mut seen = BTreeMap::new();
         loop {
-            self.look().await;
+            self.look(&mut seen).await;
             sleep(LOOK_EVERY).await;
         }
     }
 
     /// Queues every repository whose head has no live release and was not deployed by this builder, unless its deploy
-    /// failed, or killed the builder again and again. Waits while the queue is full.
-    async fn look(&self) {
+    /// failed, or killed the builder again and again. Waits while the queue is full. Repositories whose branch is as it
+    /// was `seen` before are passed over, so that a look at those that rest costs next to nothing.
+    async fn look(&self, seen: &mut BTreeMap<AppName, Stamp>) {
         let apps = match self.config.data.repositories() {
             Ok(apps) => apps,
             Err(e) => return warn!(error = %chain(&e), "the repositories cannot be listed"),
         };
+        let before = std::mem::take(seen);
         for app in apps {
+            let stamp = Stamp::of(&self.config.data.repository(&app), &self.config.branch);
+            if before.get(&app) == Some(&stamp) {
+                seen.insert(app, stamp);
+                continue;
+            }
             let pending = match self.pending(&app).await {
-                Ok(pending) => pending,
+                Ok(pending) => {
+                    seen.insert(app.clone(), stamp);
+                    pending
+                }
                 // It is being deployed, rolled back or removed: looked at next time.
                 Err(Failure::Busy { .. }) => None,
                 Err(e) => {

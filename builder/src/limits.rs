@@ -45,7 +45,7 @@ pub const ENTER_EVERY: Duration = Duration::from_millis(50);
 /// How often a deploy may have ended the builder before the next boot leaves it alone.
 pub const ATTEMPTS_MAX: u32 = 3;
 /// How often it is looked whether something was pushed of which no hook has told.
-pub const LOOK_EVERY: Duration = Duration::from_secs(15);
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often a full queue is tried again at boot.
 pub const ROOM_EVERY: Duration = Duration::from_millis(500);
 /// The port of an app that names none.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Gives how many places this machine has: making a container keeps one CPU busy (the engine, runc, the file system),
-/// and one more start fills the gaps in which the others wait for the disk.
+/// Gives how many places this machine has: making a container keeps one CPU busy (the engine, runc, the file system), and
+/// one CPU is left to what is warm. Measured with two: three places at once make 1.6 times as many containers as one in
+/// the same time, but a warm app's p99 is 13 ms instead of 2 ms.
 pub(crate) fn places_here() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) + 1
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get().saturating_sub(1).max(1))
 }
 
 /// The places: first come, first served. An app has one start at a time, so that the order is fair among apps.

@@ -15,8 +15,8 @@ use crate::Cleaner;
 use crate::places::Place;
 
 /// How long a start keeps its place at the most. Making a container takes a fraction of a second; what lasts longer is
-/// the app's own start, which mostly waits: apps that never answer must not keep the others out.
-const PLACE_HELD: Duration = Duration::from_secs(3);
+/// the app's own start, which mostly waits, and has limits of its own: it must not keep the others out.
+const PLACE_HELD: Duration = Duration::from_secs(1);
 /// How much of its time a start must have left when its place is found: it could not end well with less.
 const ROOM: Duration = Duration::from_secs(1);
 /// How long a claim that was looked at needs not be looked at again.

@@ -4,11 +4,10 @@
 //! kernel drops there is tried again only after a second, or given up; and whoever else is served here waits behind them.
 //!
 //! So each one who is answered lets the next one go. An app that holds most of those it has (it waits for something, or
-//! it streams) gets as many again at each step. One that lets a connection wait whose data is not acknowledged has a full
-//! queue, whatever the connection itself says: from then on it gets a few at a time.
+//! it streams) gets as many again at each step. One that lets somebody wait for a connection has a full queue: from then on
+//! it gets a few at a time.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +21,7 @@ const AT_ONCE: usize = 4;
 const STEP: Duration = Duration::from_millis(20);
 
 /// The pace of those who waited for one start.
+#[derive(Debug)]
 pub(crate) struct Pace {
     may_go: Semaphore,
     gone: Mutex<Gone>,
@@ -30,7 +30,7 @@ pub(crate) struct Pace {
 }
 
 /// Those who went, and are not answered yet.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Gone {
     all: HashMap<u64, Connection>,
     next: u64,
@@ -39,19 +39,18 @@ struct Gone {
 }
 
 /// One who went.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Connection {
-    /// Whether what was sent has yet to be acknowledged; `None` before there is a connection.
-    unheard: Option<Box<dyn Fn() -> bool + Send>>,
-    /// It was so at the last step.
-    doubtful: bool,
+    made: bool,
+    /// It was not made at the last step.
+    missed: bool,
 }
 
 /// The queue of an app, as far as a step can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Queue {
     Open,
-    /// Somebody is not heard yet.
+    /// Somebody has no connection yet.
     Doubtful,
     Full,
 }
@@ -96,20 +95,13 @@ impl Pace {
     }
 }
 
-impl fmt::Debug for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace").field("gone", &self.gone().all.len()).finish_non_exhaustive()
-    }
-}
-
 impl Gone {
-    /// Looks at the connections, and remembers whom it could not hear.
+    /// Looks at the connections, and remembers who has none.
     fn queue(&mut self) -> Queue {
         let mut queue = Queue::Open;
         for connection in self.all.values_mut() {
-            let unheard = connection.unheard.as_ref().is_none_or(|unheard| unheard());
-            let before = std::mem::replace(&mut connection.doubtful, unheard);
-            queue = match (unheard, before) {
+            let before = std::mem::replace(&mut connection.missed, !connection.made);
+            queue = match (connection.missed, before) {
                 (true, true) => return Queue::Full,
                 (true, false) => Queue::Doubtful,
                 (false, _) => queue,
@@ -127,11 +119,10 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// Takes note of its connection, which says whether what was sent has yet to be acknowledged. The system makes a
-    /// connection before the app has room for it, and acknowledges nothing until it has.
-    pub(crate) fn connected(&self, unheard: impl Fn() -> bool + Send + 'static) {
+    /// Takes note of its connection.
+    pub(crate) fn connected(&self) {
         if let Some(connection) = self.pace.gone().all.get_mut(&self.number) {
-            connection.unheard = Some(Box::new(unheard));
+            connection.made = true;
         }
     }
 }
@@ -183,10 +174,6 @@ mod tests {
         }
     }
 
-    fn heard(pass: &Pass) {
-        pass.connected(|| false);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn each_answer_lets_the_next_one_go() {
         let mut crowd = Crowd::new();
@@ -205,7 +192,7 @@ mod tests {
         let widening = tokio::spawn(async move { pace.widen(|| CROWD).await });
         let mut went = Vec::new();
         for _ in 0..4 {
-            crowd.gone.iter().for_each(heard);
+            crowd.gone.iter().for_each(Pass::connected);
             sleep(STEP + Duration::from_millis(1)).await;
             went.push(crowd.go().await);
         }
@@ -213,39 +200,33 @@ mod tests {
         assert_eq!(went, [4, 8, 16, 32]);
     }
 
-    /// Without a connection, or with one whose data is not acknowledged.
     #[tokio::test(start_paused = true)]
     async fn an_app_whose_queue_is_full_gets_a_few_at_a_time_again() {
-        for connected in [false, true] {
-            let mut crowd = Crowd::new();
-            crowd.go().await;
-            crowd.gone.iter().for_each(heard);
-            crowd.steps(1).await;
-            assert_eq!(crowd.go().await, AT_ONCE);
-            let (last, others) = crowd.gone.make_contiguous().split_last().expect("eight");
-            others.iter().for_each(heard);
-            if connected {
-                last.connected(|| true);
-            }
-            timeout_at(Instant::now() + 3 * STEP, crowd.pace.widen(|| CROWD)).await.expect("it ends");
-            assert_eq!(crowd.go().await, 0, "{connected}");
-            for left in (AT_ONCE..2 * AT_ONCE).rev() {
-                crowd.gone.pop_front();
-                assert_eq!((crowd.go().await, crowd.gone.len()), (0, left), "too many went");
-            }
+        let mut crowd = Crowd::new();
+        crowd.go().await;
+        crowd.gone.iter().for_each(Pass::connected);
+        crowd.steps(1).await;
+        assert_eq!(crowd.go().await, AT_ONCE);
+        // The last one gets no connection.
+        crowd.gone.iter().take(2 * AT_ONCE - 1).for_each(Pass::connected);
+        timeout_at(Instant::now() + 3 * STEP, crowd.pace.widen(|| CROWD)).await.expect("it ends");
+        assert_eq!(crowd.go().await, 0);
+        for left in (AT_ONCE..2 * AT_ONCE).rev() {
             crowd.gone.pop_front();
-            assert_eq!((crowd.go().await, crowd.gone.len()), (1, AT_ONCE));
+            assert_eq!((crowd.go().await, crowd.gone.len()), (0, left), "too many went");
         }
+        crowd.gone.pop_front();
+        assert_eq!((crowd.go().await, crowd.gone.len()), (1, AT_ONCE));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_who_is_heard_a_little_later_holds_nobody_up_for_long() {
+    async fn one_who_is_connected_a_little_later_holds_nobody_up_for_long() {
         let mut crowd = Crowd::new();
         crowd.go().await;
-        crowd.gone.iter().skip(1).for_each(heard);
+        crowd.gone.iter().skip(1).for_each(Pass::connected);
         crowd.steps(1).await;
-        assert_eq!(crowd.go().await, 0, "one was not heard yet");
-        crowd.gone.iter().for_each(heard);
+        assert_eq!(crowd.go().await, 0, "one has no connection yet");
+        crowd.gone.iter().for_each(Pass::connected);
         crowd.steps(1).await;
         assert_eq!(crowd.go().await, AT_ONCE);
     }
@@ -260,7 +241,7 @@ mod tests {
                 crowd.gone.pop_front();
                 crowd.go().await;
             }
-            crowd.gone.iter().for_each(heard);
+            crowd.gone.iter().for_each(Pass::connected);
             crowd.steps(1).await;
             assert_eq!((crowd.go().await, crowd.gone.len()), (0, AT_ONCE));
         }

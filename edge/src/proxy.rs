@@ -239,13 +239,11 @@ impl ProxyHttp for Proxy {
         _reused: bool,
         _peer: &HttpPeer,
         _fd: RawFd,
-        digest: Option<&Digest>,
+        _digest: Option<&Digest>,
         ctx: &mut Ctx,
     ) -> Result<()> {
         if let Some(pass) = &ctx.pass {
-            let socket = digest.and_then(|digest| digest.socket_digest.clone());
-            let info = move || socket.as_ref().and_then(|socket| socket.tcp_info());
-            pass.connected(move || info().is_some_and(|info| info.tcpi_unacked > 0));
+            pass.connected();
         }
         Ok(())
     }

@@ -218,11 +218,11 @@ impl Redis {
 
     /// Lets it stand still, and go on.
     pub fn pause(&self) {
-        docker(&["pause", &self.name]);
+        docker(&["kill", "--signal=STOP", &self.name]);
     }
 
     pub fn resume(&self) {
-        docker(&["unpause", &self.name]);
+        docker(&["kill", "--signal=CONT", &self.name]);
     }
 
     /// What it has logged.

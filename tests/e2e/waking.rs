@@ -149,7 +149,7 @@ async fn a_thousand_first_requests_to_an_app_that_lets_five_wait_are_answered() 
 /// It holds those it has for so long that it seems to take more.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_first_requests_to_a_slow_app_that_lets_five_wait_are_answered() {
-    ask_narrow(200, 60).await;
+    ask_narrow(300, 30).await;
 }
 
 #[test]

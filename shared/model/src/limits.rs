@@ -23,9 +23,9 @@ pub const DRAIN_MS_MAX: u64 = 24 * 3_600_000;
 /// How long a start may take, from the claim to the first accepted connection.
 pub const WAKE_MS: u64 = 30_000;
 /// How long a claim stands without being extended. Others wait so long for one whose holder has died.
-pub const CLAIM_MS: u64 = 10_000;
+pub const CLAIM_MS: u64 = 7_500;
 /// How often a claim is extended while its start is under way. Two extensions may fail before it ends.
-pub const EXTEND_MS: u64 = 2_500;
+pub const EXTEND_MS: u64 = 2_000;
 /// How long an instance may be unused before it is paused, if it starts slower than it is resumed.
 pub const FREEZE_MS: u64 = 5_000;
 /// The shortest `freeze` that an app may set: its last lease has to be left before.

@@ -20,6 +20,8 @@ pub const EDGES: [&str; 2] = ["edge", "edge2"];
 /// The app that clients use all the time.
 const STEADY: &str = "steady";
 
+/// How long it may take after a restart until all is at rest or in service.
+const REST: Duration = Duration::from_secs(10);
 /// How long its clients wait between two requests: many scenes share the machine.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -105,6 +107,7 @@ impl Scene {
             std::thread::sleep(Duration::from_millis(50));
         }
         let took = since.elapsed();
+        assert!(took < REST, "{}: after {point}: {} ms, last {why:?}", self.name, took.as_millis());
         eprintln!("{} {point}: {} ms, last {}", self.name, took.as_millis(), why.unwrap_or_default());
         if took > self.longest.0 {
             self.longest = (took, point.to_owned());
