@@ -87,9 +87,17 @@ pub enum Deed {
     Gone(Age),
     Renew(u8),
     Leave(u8),
-    Cool { quarantine: bool },
+    Cool {
+        quarantine: bool,
+    },
+    /// Whether the drain of a retired one is over.
+    Cut {
+        overdue: bool,
+    },
     Cooled(Age),
-    Freeze { quarantine: bool },
+    Freeze {
+        quarantine: bool,
+    },
     Frozen(Age),
     Poise(Age),
     Adopt(Age),

@@ -27,6 +27,12 @@ pub enum Without {
     Serial,
     /// The leases are cleared when the generation turns.
     LeasePerInstance,
+    /// What is retired is cut at once.
+    Drain,
+    /// What is live again is cut as well.
+    CutsRetired,
+    /// Requests are led to a release that is live again before it has been started anew.
+    RouteLast,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,9 +58,12 @@ pub struct Edge {
     pub busy: bool,
     /// It is in the process that runs now.
     pub there: bool,
+    /// It may be stopped: it was in a release that had been replaced for longer than its drain.
+    pub cut: bool,
 }
 
-pub const IDLE: Edge = Edge { mode: Mode::Idle, age: 0, trusts: false, busy: false, there: false };
+pub const IDLE: Edge =
+    Edge { mode: Mode::Idle, age: 0, trusts: false, busy: false, there: false, cut: false };
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Cleaner {
@@ -73,6 +82,10 @@ pub struct State {
     pub cleaner: Cleaner,
     /// A `leave` is under way.
     pub leaving: [bool; 2],
+    /// The route leads to this release.
+    pub routed: bool,
+    /// It has been replaced for longer than its drain, and the route has not led to it since.
+    pub overdue: bool,
 }
 
 /// What may happen.
@@ -83,21 +96,25 @@ pub struct Leases {
     pub deaths: bool,
     pub losses: bool,
     pub switches: bool,
+    /// The cleaner stops a release that was replaced under its last requests, when their time is over.
+    pub cuts: bool,
 }
 
 impl Leases {
     pub fn new() -> Self {
         let (ledger, without) = (Ledger::new(), Without::Nothing);
-        Self { ledger, without, crashes: true, deaths: false, losses: false, switches: false }
+        Self { ledger, without, crashes: true, deaths: false, losses: false, switches: false, cuts: false }
     }
 
     pub fn act(&self, s: &mut State, deed: Deed) -> Reply {
-        let mut asked = deed;
+        let (mut asked, before) = (deed, s.record.retired);
         match deed {
             Deed::Cool { .. } if self.without == Without::LeaseCheck => s.record.leases = 0,
             Deed::Cool { .. } if self.without == Without::Quarantine => {
                 asked = Deed::Cool { quarantine: false };
             }
+            Deed::Cut { .. } if self.without == Without::Drain => asked = Deed::Cut { overdue: true },
+            Deed::Cut { .. } if self.without == Without::CutsRetired => s.record.retired = true,
             Deed::Woken(_, lease, addr) if self.without == Without::Generation => {
                 (s.record.stage, s.record.owner) = (Stage::Waking, lease);
                 asked = Deed::Woken(0, lease, addr);
@@ -106,6 +123,9 @@ impl Leases {
         }
         let (record, reply, turned) = self.ledger.apply(s.record, asked);
         s.record = record;
+        if let Deed::Cut { .. } = deed {
+            s.record.retired = before;
+        }
         if turned {
             grow_old(s);
             if self.without == Without::LeasePerInstance {
@@ -136,6 +156,11 @@ impl Leases {
             let mut t = *s;
             (t.record.over, t.record.owner) = (true, if s.record.stage == Stage::Waking { GHOST } else { 0 });
             steps.progress("clock", "ends a claim or a backoff", t);
+        }
+        if self.cuts && s.record.retired && !s.overdue {
+            let mut t = *s;
+            t.overdue = true;
+            steps.progress("clock", "ends a drain", t);
         }
         // One lease time after the loss whoever relies on a lease has put it back.
         let back = |i: usize| !relies(&s.edges[i]) || s.record.leased(held(i));
@@ -178,7 +203,7 @@ impl Leases {
                 steps.progress("C", "does what was planned", t);
             }
             Cleaner::Stopping(age) => {
-                if s.runs && s.edges.iter().any(|e| e.busy && e.there) {
+                if s.runs && s.edges.iter().any(|e| e.busy && e.there && !e.cut) {
                     steps.wrong("C", "stops it", "stopped under traffic");
                 }
                 let mut t = *s;
@@ -204,6 +229,8 @@ impl Leases {
         if s.record.stage == Stage::Lost && (!busy || self.without == Without::CleanerRestores) {
             let mut t = *s;
             (t.record, t.quarantine) = (Brief { retired: s.record.retired, ..Brief::COLD }, true);
+            // Its drain begins anew.
+            t.overdue &= !s.record.retired;
             if s.runs {
                 (t.record.stage, t.record.addr) = (Stage::Warm, Which::This);
             }
@@ -221,6 +248,7 @@ impl Leases {
             t.cleaner = Cleaner::Stopping(0);
             steps.progress("C", "may cool", t);
         }
+        self.cut(s, steps);
         let seen = s.runs.then_some(Sight::Running);
         let view = View { seen, busy: false, live: !s.record.retired, ahead: false };
         for todo in self.ledger.plan(s.record, view) {
@@ -229,6 +257,18 @@ impl Leases {
                 t.cleaner = Cleaner::Planned(todo, 0);
                 steps.progress("C", "plans", t);
             }
+        }
+    }
+
+    /// The cleaner stops a retired release under its last requests: those may be lost, and no other.
+    fn cut(&self, s: &State, steps: &mut Steps<State>) {
+        let mut t = *s;
+        if self.cuts && self.act(&mut t, Deed::Cut { overdue: s.overdue }) == Reply::Granted {
+            t.cleaner = Cleaner::Stopping(0);
+            for edge in t.edges.iter_mut().filter(|edge| edge.busy && edge.there) {
+                edge.cut = s.overdue && s.record.retired;
+            }
+            steps.progress("C", "may cut", t);
         }
     }
 
@@ -250,10 +290,19 @@ impl Leases {
             let mut t = *s;
             if s.record.retired {
                 t.record.retired = false;
+                if self.without == Without::RouteLast {
+                    (t.routed, t.overdue) = (true, false);
+                }
             } else {
                 self.act(&mut t, Deed::Retire);
+                t.routed = !self.cuts;
             }
             steps.chance("builder", "promotes", t);
+        }
+        if !s.routed && s.record.stage == Stage::Warm && !s.record.retired {
+            let mut t = *s;
+            (t.routed, t.overdue) = (true, false);
+            steps.progress("builder", "leads requests to what is warm", t);
         }
     }
 }
@@ -269,6 +318,8 @@ impl World for Leases {
             edges: [IDLE; 2],
             cleaner: Cleaner::Idle,
             leaving: [false; 2],
+            routed: true,
+            overdue: false,
         }
     }
 
@@ -354,6 +405,6 @@ fn grow_old(s: &mut State) {
 fn ended(s: &mut State) {
     s.runs = false;
     for edge in &mut s.edges {
-        edge.there = false;
+        (edge.there, edge.cut) = (false, false);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use func_model::limits::{CLAIM_MS, COOLING_MS, FREEZE_MS, IDLE_MS, LEASE_MS};
+use func_model::limits::{CLAIM_MS, COOLING_MS, DRAIN_MS, FREEZE_MS, IDLE_MS, LEASE_MS};
 use func_model::{
     Act, Entry, GateName, InstanceId, Known, LeaseId, Outcome, Phase, Poised, Record, ReleaseId, Seen,
     SeenContainer, SeenState, Step, plan,
@@ -223,7 +223,7 @@ fn written(brief: Brief) -> Record {
     let live = (0..8).filter(|n| brief.leased(*n));
     record.leases = live.map(|n| (lease(n), NOW_MS + LEASE_MS)).collect::<BTreeMap<_, _>>();
     record.poised = poised(brief.poised);
-    record.retired = brief.retired;
+    (record.retired, record.retired_ms) = (brief.retired, NOW_MS);
     record
 }
 
@@ -283,6 +283,7 @@ fn act(deed: Deed) -> Act {
         Deed::Renew(n) => Act::Renew { lease: lease(n) },
         Deed::Leave(n) => Act::Leave { lease: lease(n), idle_for_ms: NOW_MS },
         Deed::Cool { quarantine } => Act::Cool { idle_ms: IDLE_MS, quarantine },
+        Deed::Cut { overdue } => Act::Cut { drain_ms: if overdue { 0 } else { DRAIN_MS } },
         Deed::Cooled(age) => Act::Cooled { generation: at(age) },
         Deed::Freeze { quarantine } => Act::Freeze { after_ms: FREEZE_MS, quarantine },
         Deed::Frozen(age) => Act::Frozen { generation: at(age), addr: this },

@@ -58,7 +58,7 @@ impl Leases {
             _ => return,
         };
         let warm = mode == Mode::Warm;
-        t.edges[i] = Edge { mode, age: 0, trusts: warm, busy: warm, there: warm && t.runs };
+        t.edges[i] = Edge { mode, trusts: warm, busy: warm, there: warm && t.runs, ..IDLE };
         steps.chance(EDGES[i], what, t);
     }
 
@@ -75,7 +75,7 @@ impl Leases {
         let mut again = t;
         again.edges[i].mode = Mode::Started;
         steps.chance(me, "commits unheard", again);
-        let mut edge = Edge { mode: Mode::Warm, age: 0, trusts: true, busy: true, there: t.runs };
+        let mut edge = Edge { mode: Mode::Warm, trusts: true, busy: true, there: t.runs, ..IDLE };
         if self.without == Without::FirstLease {
             t.record.leases &= !(1 << held(i));
             edge = Edge { mode: Mode::Unleased, trusts: false, busy: false, there: false, ..edge };
@@ -87,13 +87,15 @@ impl Leases {
     fn warm(&self, s: &State, i: usize, steps: &mut Steps<State>) {
         let (me, edge) = (EDGES[i], s.edges[i]);
         let mut t = *s;
-        if edge.trusts && !(edge.busy && edge.there == s.runs) {
-            (t.edges[i].busy, t.edges[i].there) = (true, s.runs);
+        // Who was led here before it was replaced has entered long before its drain is over.
+        let led = s.routed || !s.overdue;
+        if led && edge.trusts && !(edge.busy && edge.there == s.runs && !edge.cut) {
+            t.edges[i] = Edge { busy: true, there: s.runs, cut: false, ..edge };
             steps.chance(me, "sends another", t);
         }
         if edge.busy {
             let mut t = *s;
-            (t.edges[i].busy, t.edges[i].there) = (false, false);
+            t.edges[i] = Edge { busy: false, there: false, cut: false, ..edge };
             steps.progress(me, "ends a request", t);
         }
         if !edge.busy && !s.leaving[i] {

@@ -24,6 +24,9 @@
 //! - A kill by a start, of its own container or of a spent gate, ends with its turn (`KillsEnd`). If the cleaner crashes,
 //!   or gives the call up, the kill may meet an app that got ready just then: its first requests break, nothing else.
 //!
+//! - Who looked a route up before its release was replaced has entered before the shortest drain is over: `Cut` may end
+//!   what came before that, and nothing that comes later. So a release that is live again gets its route last (`RouteLast`).
+//!
 //! That an edge occupies what it has a lease on (`run/occupied/`) is not in the model: it only keeps the cleaner from
 //! stops and pauses that the ledger allows, and an edge enters beyond its lease only where it occupies.
 //!
@@ -97,6 +100,17 @@ fn leases_hold_when_releases_switch() {
 }
 
 #[test]
+fn a_cut_ends_only_the_last_requests_of_what_was_replaced_for_long() {
+    sound("leases: crashes, switches, cuts", &cutting());
+    sound("leases: crashes, deaths, switches, cuts", &Leases { deaths: true, ..cutting() });
+    sound("leases: losses, switches, cuts", &Leases { losses: true, crashes: false, ..cutting() });
+}
+
+fn cutting() -> Leases {
+    Leases { switches: true, cuts: true, ..Leases::new() }
+}
+
+#[test]
 fn two_replicas_of_one_release_hold_when_the_ledger_is_lost_and_the_release_is_removed() {
     sound("replicas: losses, switches, removal", &Replicas::new());
 }
@@ -121,6 +135,9 @@ fn each_rule_of_leases_is_needed() {
     stops(Without::Quarantine, Leases { losses: true, ..Leases::new() });
     stops(Without::Serial, Leases::new());
     stops(Without::LeasePerInstance, Leases { deaths: true, ..Leases::new() });
+    stops(Without::Drain, cutting());
+    stops(Without::CutsRetired, cutting());
+    stops(Without::RouteLast, cutting());
 }
 
 fn one_edge() -> Gates {

@@ -48,6 +48,8 @@ impl State {
             edges: [edge(0), edge(1)],
             cleaner: self.turns[r],
             leaving: self.leaving[r],
+            routed: true,
+            overdue: false,
         }
     }
 
