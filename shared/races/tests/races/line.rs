@@ -23,8 +23,8 @@ use crate::world::World;
 
 /// How long a call that the caller has given up may be on its way still.
 const LATE_MS: u64 = 3_000;
-/// How many calls in a row are lost to one who is not alone: an edge that alone is cut off for longer than its lease
-/// can keep nothing (`edge/src/slot.rs` says so).
+/// How many calls in a row are lost to one who is not cut off: without its lock an edge can keep nothing for longer than
+/// its lease.
 const LOST_MAX: u64 = 2;
 
 /// Of one process, which may be killed.
@@ -65,7 +65,7 @@ impl Line {
         self.live().await;
         let world = &self.world;
         let roll = &mut world.dice.roll((&self.who, what()));
-        let gone = || world.ledger_away.load(Ordering::Relaxed);
+        let gone = || !world.reaches(&self.who);
         let may_lose = self.lost.load(Ordering::Relaxed) < LOST_MAX;
         if gone() || (may_lose && world.fails(roll, 40)) {
             self.lost.fetch_add(1, Ordering::Relaxed);

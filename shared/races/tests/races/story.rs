@@ -71,6 +71,8 @@ struct Story {
     shared: Shared,
     edges: [Arc<EdgeHost>; 2],
     cleaner: Arc<CleanerHost>,
+    /// Edges occupy what they use.
+    locked: bool,
     /// Nothing fails, and everything has to be answered at once.
     calm: bool,
     began: Instant,
@@ -96,10 +98,8 @@ pub fn tell(seed: u64, without: Without, keeps_trace: bool, folder: &(DataDir, M
         let _ = std::fs::remove_dir_all(data.run("stopping"));
         go_live(&data, "blog", 1);
         go_live(&data, "shop", 1);
-        let locks = match without == Without::Nothing && seed.is_multiple_of(2) {
-            true => data.clone(),
-            false => without_locks(&data),
-        };
+        let locked = without == Without::Nothing && seed.is_multiple_of(2);
+        let locks = if locked { data.clone() } else { without_locks(&data) };
         let shared = Shared {
             locks,
             engine: Engine::new(&world),
@@ -112,7 +112,7 @@ pub fn tell(seed: u64, without: Without, keeps_trace: bool, folder: &(DataDir, M
         let cleaner = CleanerHost::new(&shared);
         let edges = ["edge 1", "edge 2"].map(|name| EdgeHost::new(name, &shared, &cleaner));
         let calm = seed.is_multiple_of(8);
-        Story { shared, edges, cleaner, calm, began: Instant::now() }.run().await;
+        Story { shared, edges, cleaner, locked, calm, began: Instant::now() }.run().await;
         let counts = *world.counts.lock().expect("unbroken");
         Ended { wrongs: world.wrongs(), trace: world.trace(), counts }
     })
@@ -182,8 +182,16 @@ impl Story {
         let dice = &mut world.dice.roll(("fault", n));
         sleep(dice.ms(0, 19_000)).await;
         let again = dice.ms(50, 4_000);
-        match dice.below(6) {
-            0 => {
+        match dice.below(7) {
+            0 if self.locked || world.without == Without::Lock => {
+                let edge = &self.edges[dice.below(2) as usize];
+                world.count(|c| c.cut_off += 1);
+                world.cut_off(Some(edge.name));
+                // For longer than its leases, mostly.
+                sleep(dice.ms(5_000, 35_000)).await;
+                world.cut_off(None);
+            }
+            0 | 6 => {
                 let edge = &self.edges[dice.below(2) as usize];
                 edge.kill();
                 sleep(again).await;

@@ -1,6 +1,6 @@
 //! What all that take part share: the dice, the faults, the trace, and what went wrong.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub enum Without {
     Serial,
     /// The first lease does not stand from the commit on: it is lost at once.
     FirstLease,
+    /// An edge that is cut off does not occupy what it uses.
+    Lock,
 }
 
 /// How bad the world is now.
@@ -40,6 +42,8 @@ pub struct World {
     weather: Mutex<Weather>,
     /// Nobody reaches the ledger.
     pub ledger_away: AtomicBool,
+    /// This one alone does not reach it.
+    cut_off: Mutex<Option<&'static str>>,
     wrongs: Mutex<Vec<String>>,
     trace: Option<Mutex<Vec<String>>>,
     pub counts: Mutex<Counts>,
@@ -59,6 +63,7 @@ pub struct Counts {
     pub losses: u64,
     pub switches: u64,
     pub calls_lost: u64,
+    pub cut_off: u64,
 }
 
 impl Counts {
@@ -74,6 +79,7 @@ impl Counts {
         self.losses += other.losses;
         self.switches += other.switches;
         self.calls_lost += other.calls_lost;
+        self.cut_off += other.cut_off;
     }
 }
 
@@ -85,6 +91,7 @@ impl World {
             began: Instant::now(),
             weather: Mutex::new(Weather::Fair),
             ledger_away: AtomicBool::new(false),
+            cut_off: Mutex::default(),
             wrongs: Mutex::default(),
             trace: keeps_trace.then(Mutex::default),
             counts: Mutex::default(),
@@ -127,6 +134,18 @@ impl World {
 
     pub fn count(&self, count: impl FnOnce(&mut Counts)) {
         count(&mut self.counts.lock().expect("unbroken"));
+    }
+
+    /// Cuts one off from the ledger, or nobody.
+    pub fn cut_off(&self, who: Option<&'static str>) {
+        self.note(who.unwrap_or("nobody"), || "is cut off".to_owned());
+        *self.cut_off.lock().expect("unbroken") = who;
+    }
+
+    /// Whether somebody reaches the ledger.
+    pub fn reaches(&self, who: &str) -> bool {
+        let cut_off = *self.cut_off.lock().expect("unbroken");
+        cut_off != Some(who) && !self.ledger_away.load(Ordering::Relaxed)
     }
 
     /// What a call takes one way.
