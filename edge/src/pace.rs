@@ -4,8 +4,8 @@
 //! kernel drops there is tried again only after a second, or given up; and whoever else is served here waits behind them.
 //!
 //! So each one who is answered lets the next one go. An app that holds most of those it has (it waits for something, or
-//! it streams) gets as many again at each step. One that lets somebody wait for a connection has a full queue: from then on
-//! it gets a few at a time.
+//! it streams) gets as many again at each step. One that lets somebody wait for a connection has a full queue: it gets half as
+//! many from then on, none more until that one is connected, and then a few more at each step; as TCP does it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,8 +42,8 @@ struct Gone {
 #[derive(Debug, Default)]
 struct Connection {
     made: bool,
-    /// It was not made at the last step.
-    missed: bool,
+    /// For how many steps it has not been made.
+    missed: u32,
 }
 
 /// The queue of an app, as far as a step can tell.
@@ -52,6 +52,7 @@ enum Queue {
     Open,
     /// Somebody has no connection yet.
     Doubtful,
+    /// Since this step.
     Full,
 }
 
@@ -78,17 +79,20 @@ impl Pace {
 
     /// Lets more go at each step for as long as somebody waits, who in turn wait until their deadline at the most.
     pub(crate) async fn widen(&self, waiters: impl Fn() -> usize) {
+        let mut was_full = false;
         while waiters() > 0 {
             sleep(STEP).await;
             let answered = self.answered.swap(0, Ordering::AcqRel);
             let mut gone = self.gone();
             let held = gone.all.len();
             match gone.queue() {
-                Queue::Open if 2 * answered < held => self.may_go.add_permits(held),
+                Queue::Open if 2 * answered < held => {
+                    self.may_go.add_permits(gone.pay(if was_full { AT_ONCE } else { held }));
+                }
                 Queue::Open | Queue::Doubtful => {}
                 Queue::Full => {
-                    gone.owed = held.saturating_sub(AT_ONCE);
-                    return;
+                    was_full = true;
+                    gone.owed = held.saturating_sub(AT_ONCE.max(held / 2));
                 }
             }
         }
@@ -99,15 +103,21 @@ impl Gone {
     /// Looks at the connections, and remembers who has none.
     fn queue(&mut self) -> Queue {
         let mut queue = Queue::Open;
-        for connection in self.all.values_mut() {
-            let before = std::mem::replace(&mut connection.missed, !connection.made);
-            queue = match (connection.missed, before) {
-                (true, true) => return Queue::Full,
-                (true, false) => Queue::Doubtful,
-                (false, _) => queue,
+        for connection in self.all.values_mut().filter(|connection| !connection.made) {
+            connection.missed += 1;
+            queue = match (connection.missed, queue) {
+                (2, _) | (_, Queue::Full) => Queue::Full,
+                (_, Queue::Open | Queue::Doubtful) => Queue::Doubtful,
             };
         }
         queue
+    }
+
+    /// Gives how many of `more` may go when those who are too many have been counted off.
+    fn pay(&mut self, more: usize) -> usize {
+        let paid = more.min(self.owed);
+        self.owed -= paid;
+        more - paid
     }
 }
 
@@ -132,11 +142,7 @@ impl Drop for Pass {
         self.pace.answered.fetch_add(1, Ordering::AcqRel);
         let mut gone = self.pace.gone();
         gone.all.remove(&self.number);
-        if gone.owed > 0 {
-            gone.owed -= 1;
-        } else {
-            self.pace.may_go.add_permits(1);
-        }
+        self.pace.may_go.add_permits(gone.pay(1));
     }
 }
 
@@ -201,22 +207,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_app_whose_queue_is_full_gets_a_few_at_a_time_again() {
+    async fn an_app_whose_queue_is_full_gets_half_as_many_and_then_a_few_more_at_each_step() {
         let mut crowd = Crowd::new();
+        let pace = crowd.pace.clone();
+        let widening = tokio::spawn(async move { pace.widen(|| CROWD).await });
+        let step = || sleep(STEP + Duration::from_millis(1));
+        for held in [4, 8, 16] {
+            crowd.go().await;
+            assert_eq!(crowd.gone.len(), held);
+            crowd.gone.iter().for_each(Pass::connected);
+            step().await;
+        }
+        // The last one gets no connection, for long.
         crowd.go().await;
-        crowd.gone.iter().for_each(Pass::connected);
-        crowd.steps(1).await;
-        assert_eq!(crowd.go().await, AT_ONCE);
-        // The last one gets no connection.
-        crowd.gone.iter().take(2 * AT_ONCE - 1).for_each(Pass::connected);
-        timeout_at(Instant::now() + 3 * STEP, crowd.pace.widen(|| CROWD)).await.expect("it ends");
-        assert_eq!(crowd.go().await, 0);
-        for left in (AT_ONCE..2 * AT_ONCE).rev() {
+        crowd.gone.iter().take(31).for_each(Pass::connected);
+        for _ in 0..10 {
+            step().await;
+            assert_eq!((crowd.go().await, crowd.gone.len()), (0, 32));
+        }
+        for left in (16..32).rev() {
             crowd.gone.pop_front();
             assert_eq!((crowd.go().await, crowd.gone.len()), (0, left), "too many went");
         }
         crowd.gone.pop_front();
-        assert_eq!((crowd.go().await, crowd.gone.len()), (1, AT_ONCE));
+        assert_eq!((crowd.go().await, crowd.gone.len()), (1, 16));
+        crowd.gone.iter().for_each(Pass::connected);
+        step().await;
+        assert_eq!(crowd.go().await, 0, "what was answered just now says that it is quick");
+        for held in [20, 24, 28] {
+            crowd.gone.iter().for_each(Pass::connected);
+            step().await;
+            crowd.go().await;
+            assert_eq!(crowd.gone.len(), held);
+        }
+        widening.abort();
     }
 
     #[tokio::test(start_paused = true)]
