@@ -30,7 +30,7 @@ test: ## Run all tests; as root it installs what they need
 	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm
 	cargo test --workspace --locked --no-fail-fast
 
-# First 200 kills one after the other, of nine apps; then a hundred apps for as long as it is told.
+# First 200 kills one after the other, of 13 apps; then a hundred apps for as long as it is told.
 soak: ## Kill everything at random for half an hour, and count what is lost (MINUTES=5: shorter)
 	@.ci/setup test
 	docker/offline/make-images redis:7-alpine

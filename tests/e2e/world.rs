@@ -353,3 +353,10 @@ pub fn memory(pid: u32) -> (u64, u64) {
     };
     (field("VmRSS:"), field("VmHWM:"))
 }
+
+/// Asks the cleaner of a data folder to send an app to rest as soon as it may; what it says is not heard.
+pub fn ask_to_rest(data: &Path, app: &str) {
+    let mut rest = Command::new("curl");
+    rest.args(["-sS", "--max-time", "60", "-X", "POST", "--unix-socket"]).arg(data.join("run/cleaner.sock"));
+    rest.arg(format!("http://cleaner/apps/{app}/rest")).output().expect("curl runs");
+}

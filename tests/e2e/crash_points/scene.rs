@@ -13,7 +13,7 @@ use func_crash::VARIABLE;
 use crate::apart::Apart;
 use crate::client::Repo;
 use crate::load::{Habit, Load};
-use crate::world::{docker, until};
+use crate::world::{ask_to_rest, docker, until};
 
 /// The edges: each app has to answer at both.
 pub const EDGES: [&str; 2] = ["edge", "edge2"];
@@ -173,11 +173,7 @@ impl Scene {
 
     /// Sends an app to rest as soon as it may: `cause` of a stop.
     pub fn rest(apart: &Apart, app: &str) {
-        let socket = apart.world.data().join("run/cleaner.sock");
-        let url = format!("http://cleaner/apps/{app}/rest");
-        let mut rest = Command::new("curl");
-        rest.args(["-sS", "--max-time", "60", "-X", "POST", "--unix-socket"]).arg(socket);
-        rest.arg(url).output().expect("curl runs");
+        ask_to_rest(&apart.world.data(), app);
     }
 
     /// Waits until `func apps` says so of an app.
