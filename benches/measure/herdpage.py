@@ -32,7 +32,7 @@ HOW = f"""## How it was measured
   {PROBE}. Quiet is before each, about as long.
   During is from {LEAD} s before its first connection to its last answer, {LEAST:.0f} s at least. What was held up
   counts also for the requests that would have been sent meanwhile.
-- **A sleeper** is a process of high priority that does nothing but sleep for half a millisecond again and again: what
+- **A sleeper** is a process (of high priority, where the bench runs as root) that does nothing but sleep for half a millisecond again and again: what
   it notices is what the kernel and the machine below it do to everybody, whatever a proxy does.
 - **Warm, for comparison**: the same herd once more, with nothing left to start. What it does to the neighbour is the
   cost of so many requests at once, on a machine with so few cores.

@@ -20,6 +20,9 @@ use crate::text::chain;
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp([Option<(i64, i64, u64)>; 2]);
 
+/// What the last look found of each app: its branch, and the revision that was begun.
+type Seen = BTreeMap<AppName, (Stamp, Option<Revision>)>;
+
 impl Stamp {
     fn of(repository: &Path, branch: &str) -> Self {
         let stamp =
@@ -31,7 +34,7 @@ impl Stamp {
 impl Builder {
     /// Looks after the durable queue for ever: the hook that should tell of a push may be killed as well.
     pub async fn catch_up(self: Arc<Self>) {
-        let mut seen = BTreeMap::new();
+        let mut seen = Seen::new();
         loop {
             self.look(&mut seen).await;
             sleep(LOOK_EVERY).await;
@@ -41,7 +44,7 @@ impl Builder {
     /// Queues every repository whose head has no live release and was not deployed by this builder, unless its deploy
     /// failed, or killed the builder again and again. Waits while the queue is full. Repositories whose branch is as it
     /// was `seen` before are passed over, so that a look at those that rest costs next to nothing.
-    async fn look(&self, seen: &mut BTreeMap<AppName, Stamp>) {
+    async fn look(&self, seen: &mut Seen) {
         let apps = match self.config.data.repositories() {
             Ok(apps) => apps,
             Err(e) => return warn!(error = %chain(&e), "the repositories cannot be listed"),
@@ -49,13 +52,14 @@ impl Builder {
         let before = std::mem::take(seen);
         for app in apps {
             let stamp = Stamp::of(&self.config.data.repository(&app), &self.config.branch);
-            if before.get(&app) == Some(&stamp) {
-                seen.insert(app, stamp);
+            // Another revision may have been begun since: a late hook asked for one that is not the head any more.
+            if before.get(&app).is_some_and(|(s, begun)| *s == stamp && *begun == self.last_begun(&app)) {
+                seen.insert(app.clone(), (stamp, self.last_begun(&app)));
                 continue;
             }
             let pending = match self.pending(&app).await {
                 Ok(pending) => {
-                    seen.insert(app.clone(), stamp);
+                    seen.insert(app.clone(), (stamp, self.last_begun(&app)));
                     pending
                 }
                 // It is being deployed, rolled back or removed: looked at next time.

@@ -67,6 +67,11 @@ impl Builder {
         self.begun().insert(app.clone(), revision.clone());
     }
 
+    /// Gives the last revision of an app whose deploy was begun, or that needed none.
+    pub fn last_begun(&self, app: &AppName) -> Option<Revision> {
+        self.begun().get(app).cloned()
+    }
+
     /// Whether this revision of an app is the last whose deploy was begun, or that needed none.
     pub fn has_begun(&self, app: &AppName, revision: &Revision) -> bool {
         self.begun().get(app) == Some(revision)

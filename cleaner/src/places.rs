@@ -33,7 +33,8 @@ impl Places {
         place
     }
 
-    /// Waits until a place is free that nobody waits for: for what is made ahead. One at a time may wait so.
+    /// Waits until a place is free that nobody waits for: for what is made ahead, which keeps it for no longer than it takes
+    /// to see whether it is still wanted. One at a time may wait so.
     pub(crate) async fn take_idle(self: &Arc<Self>) -> Place {
         loop {
             // A place that becomes free belongs to whoever waits for it.

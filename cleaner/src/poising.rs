@@ -103,8 +103,9 @@ async fn poise(cleaner: Arc<Cleaner>, turn: Turn, place: Place, generation: u64)
     if !rests(&cleaner, id, generation).await? || is_kept(&cleaner, id) {
         return Ok(());
     }
-    let poised = cleaner.config.hold.poise(id).await.context("make the container")?;
+    // A start that comes meanwhile does not wait for it: there may be one place only.
     drop(place);
+    let poised = cleaner.config.hold.poise(id).await.context("make the container")?;
     match cleaner.config.cool.settle(id, generation, Settle::Poise(poised)).await {
         Ok(_) => {
             point("after_poised");

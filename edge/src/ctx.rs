@@ -50,7 +50,8 @@ impl Ctx {
 
     /// Takes note of having an instance, and of the start that was waited for.
     pub(crate) fn entered(&mut self, trace: Option<Arc<Trace>>, pass: Option<Pass>) {
-        self.pass = pass;
+        // A later try keeps its own.
+        self.pass = pass.or(self.pass.take());
         // A later try, for which nothing was started, does not undo what was waited for before.
         if trace.is_some() || self.traced && self.timing.is_none() {
             self.timing = Some(Timing { began: self.began, entered: Instant::now(), trace });

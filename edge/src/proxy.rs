@@ -90,6 +90,9 @@ impl Proxy {
             let page = self.routes.waiting_page(&release.app) && page::fits(request);
             let wait = if page { PAGE_AFTER } else { WAIT };
             match self.wake.enter(&release, ctx.began + wait).await {
+                // It has waited for those who went before it: meanwhile another release may have come.
+                Ok(entered)
+                    if entered.pass.is_some() && self.routes.release(host).as_ref() != Some(&release) => {}
                 Ok(entered) => {
                     ctx.entered(entered.trace, entered.pass);
                     return Ok(entered.in_flight);
@@ -110,8 +113,11 @@ impl Proxy {
     /// After a refused connection: waits a little, or finds out that the instance is gone.
     async fn try_again(&self, ctx: &mut Ctx) -> Result<(), Refusal> {
         let Some(in_flight) = ctx.in_flight.take() else { return Ok(()) };
-        ctx.pass = None;
         let gone = self.wake.examine(&in_flight).await;
+        if gone {
+            // It waits for another start. Otherwise it is still the one without a connection.
+            ctx.pass = None;
+        }
         if ctx.refused > RETRIES_MAX {
             return Err(Refusal::Unreachable { app: in_flight.slot().id.release.app.clone() });
         }

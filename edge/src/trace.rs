@@ -7,7 +7,7 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | `queue` | what no other part explains: a stop that had to end first, somebody else's start, the turn and the free place at the cleaner, the call to it |
+//! | `queue` | what no other part explains: a stop that had to end first, somebody else's start, the turn and the free place at the cleaner, the call to it, a free place among gates, those who waited for the same start and go first |
 //! | `claim` | the ledger's answer, which gave the claim |
 //! | `gate` | the gate's mark and byte, by which a poised instance is let go |
 //! | `create`, `start` | the engine made and started a container: it was not poised |

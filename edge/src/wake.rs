@@ -190,7 +190,8 @@ impl Wake {
             let _ = tell.send(Some(landing.clone()));
             wake.count(&landing);
             if let Landing::Woken(_, pace) = landing {
-                pace.widen(|| slot.waiters()).await;
+                // No part of the flight: it ends with those who wait, which is at their deadlines.
+                tokio::spawn(async move { pace.widen(|| slot.waiters()).await });
             }
         });
         told

@@ -25,7 +25,7 @@ pub const WAKE_MS: u64 = 30_000;
 /// How long a claim stands without being extended. Others wait so long for one whose holder has died.
 pub const CLAIM_MS: u64 = 7_500;
 /// How often a claim is extended while its start is under way. Two extensions may fail before it ends.
-pub const EXTEND_MS: u64 = 2_000;
+pub const EXTEND_MS: u64 = 1_500;
 /// How long an instance may be unused before it is paused, if it starts slower than it is resumed.
 pub const FREEZE_MS: u64 = 5_000;
 /// The shortest `freeze` that an app may set: its last lease has to be left before.
@@ -94,8 +94,8 @@ const _: () = assert!(LINGER_MS < IDLE_MS_MIN, "a lease must be left before its 
 const _: () = assert!(IDLE_MS_MIN <= IDLE_MS && IDLE_MS <= IDLE_MS_MAX);
 const _: () = assert!(DRAIN_MS_MIN <= DRAIN_MS && DRAIN_MS <= DRAIN_MS_MAX);
 const _: () = assert!(
-    2 * EXTEND_MS + LEDGER_CALL_MS < CLAIM_MS,
-    "a claim must outlive a call that failed to extend it"
+    2 * (EXTEND_MS + LEDGER_CALL_MS) < CLAIM_MS,
+    "a claim must outlive two calls that failed to extend it"
 );
 const _: () = assert!(STOP_GRACE_MS < COOLING_MS);
 const _: () = assert!(BACKOFF_MS_MIN <= BACKOFF_MS_MAX);

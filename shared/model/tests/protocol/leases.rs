@@ -295,7 +295,7 @@ impl Leases {
                 }
             } else {
                 self.act(&mut t, Deed::Retire);
-                t.routed = !self.cuts;
+                (t.routed, t.overdue) = (!self.cuts, false);
             }
             steps.chance("builder", "promotes", t);
         }

@@ -24,8 +24,9 @@
 //! - A kill by a start, of its own container or of a spent gate, ends with its turn (`KillsEnd`). If the cleaner crashes,
 //!   or gives the call up, the kill may meet an app that got ready just then: its first requests break, nothing else.
 //!
-//! - Who looked a route up before its release was replaced has entered before the shortest drain is over: `Cut` may end
-//!   what came before that, and nothing that comes later. So a release that is live again gets its route last (`RouteLast`).
+//! - Who looked a route up before its release was replaced has entered before the shortest drain is over, or looks again
+//!   before it sends: `Cut` may end what came before that, and nothing that comes later, but at an edge that does not reach
+//!   the ledger. So a release that is live again gets its route last (`RouteLast`).
 //!
 //! That an edge occupies what it has a lease on (`run/occupied/`) is not in the model: it only keeps the cleaner from
 //! stops and pauses that the ledger allows, and an edge enters beyond its lease only where it occupies.
