@@ -1,5 +1,6 @@
 """The herds at one server: a thousand requests to one app, and a hundred apps at once."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,6 +10,9 @@ from .clock import now
 from .engine import docker
 from .failure import Unmeasured
 from .kind import kinds
+from .neighbour import APP as NEIGHBOUR
+from .neighbour import Neighbour
+from .nginx import Nginx
 from .stage import LEAST, Stage
 
 HERD, CROWD = "herd", "crowd"
@@ -41,13 +45,21 @@ def side_by_side(workers, act, things):
         pool.shutdown(cancel_futures=True)
 
 
+class Front:
+    """Something else in front of a server's containers."""
+
+    def __init__(self, edge, server):
+        self.edge, self.host = edge, server.host
+        self.engine, self.installation = server.engine, server.installation
+
+
 class Herds:
     """Apps at one server, all of them at rest in the phase `at_rest`: poised or cold."""
 
     def __init__(self, place, neighbour, at_rest):
         self.place, self.neighbour, self.at_rest = place, neighbour, at_rest
         self.server = place.server
-        self.crowd, self.began = [], now()
+        self.crowd, self.began, self.fronts = [], now(), 0
 
     def push(self, apps):
         """Pushes the app of the thousand, and the crowd: `apps` static sites, two at a time."""
@@ -63,24 +75,35 @@ class Herds:
     def one_app(self, requests, rounds):
         """Gives the stages of one app at rest, and of the same app warm, in turn: as many rounds as there is time for,
         one at least."""
-        stages = [Stage(self.at_rest, 1, requests), Stage("warm", 1, requests)]
+        stages = [Stage(phase, 1, requests) for phase in (self.at_rest, "warm", "nginx")]
         for done in range(rounds):
             if done and now() - self.began > ROUNDS_S:
                 break
             for stage in stages:
-                self.reach(stage.phase, [HERD])
-                stage.run(self.server, self.neighbour, [HERD], LEAST)
+                self.run(stage, [HERD], LEAST)
         return stages
+
+    def run(self, stage, apps, seconds):
+        """Does one round of a stage when all of its apps are in its phase."""
+        if stage.phase != "nginx":
+            self.reach(stage.phase, apps)
+            return stage.run(self.server, self.neighbour, apps, seconds)
+        self.reach("warm", apps)
+        behind = [(self.server.host(app), self.server.address(self.server.awake(app))) for app in [NEIGHBOUR, *apps]]
+        self.fronts += 1
+        folder = os.path.join(self.neighbour.folder, f"nginx-{self.fronts}")
+        with Nginx(folder, behind) as nginx:
+            front = Front(nginx.address, self.server)
+            return stage.run(front, Neighbour(front, folder), apps, seconds)
 
     def many_apps(self):
         """Gives the stages of the crowd at rest, and of the crowd warm."""
         # About as long as the herd: what is not poised is made, a few at a time.
         quiet_s = LEAST + (len(self.crowd) / 10 if self.at_rest == "cold" else 0)
         stages = []
-        for phase, seconds in ((self.at_rest, quiet_s), ("warm", LEAST)):
-            self.reach(phase, self.crowd)
+        for phase, seconds in ((self.at_rest, quiet_s), ("warm", LEAST), ("nginx", LEAST)):
             stages.append(Stage(phase, len(self.crowd), len(self.crowd)))
-            stages[-1].run(self.server, self.neighbour, self.crowd, seconds)
+            self.run(stages[-1], self.crowd, seconds)
         return stages
 
     def remove(self):

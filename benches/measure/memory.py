@@ -33,7 +33,7 @@ def measure(program, folder, engine, samples):
         server.asleep()
         read(figures, f"func, {APPS} sleeping apps, after a restart", [server.pid], samples)
     # Nothing is asked of it, so nobody need listen behind it.
-    with Nginx(os.path.join(folder, "idle"), ("127.0.0.1", 9)) as nginx:
+    with Nginx(os.path.join(folder, "idle"), [("_", ("127.0.0.1", 9))]) as nginx:
         read(figures, "nginx", nginx.pids(), samples)
     return list(figures.values())
 

@@ -1,4 +1,4 @@
-"""nginx as a proxy in front of one container, set up as one would for speed."""
+"""nginx as a proxy in front of containers, set up as one would for speed."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ worker_processes auto;
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body;
@@ -24,15 +24,20 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     keepalive_requests 1000000000;
-    upstream app {{
+{apps}
+}}
+"""
+APP = """
+    upstream app{number} {{
         server {upstream};
         keepalive 128;
         keepalive_requests 1000000000;
     }}
     server {{
         listen 127.0.0.1:{port};
+        server_name {name};
         location / {{
-            proxy_pass http://app;
+            proxy_pass http://app{number};
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_set_header Host $http_host;
@@ -43,22 +48,25 @@ http {{
             add_header X-Request-Id $request_id;
         }}
     }}
-}}
 """
 
 
 class Nginx:
     """A running nginx."""
 
-    def __init__(self, folder, upstream):
+    def __init__(self, folder, upstreams):
+        """`upstreams` are pairs of a host name and the address behind it; the first one has every other name as well."""
         self.folder = folder
         os.makedirs(folder)
         self.address = ("127.0.0.1", free_port())
         user = "user root;" if os.geteuid() == 0 else ""
         conf = os.path.join(folder, "nginx.conf")
-        upstream = f"{upstream[0]}:{upstream[1]}"
+        apps = [
+            APP.format(number=number, name=name, upstream=f"{upstream[0]}:{upstream[1]}", port=self.address[1])
+            for number, (name, upstream) in enumerate(upstreams)
+        ]
         with open(conf, "w", encoding="utf-8") as file:
-            file.write(CONF.format(user=user, folder=folder, upstream=upstream, port=self.address[1]))
+            file.write(CONF.format(user=user, folder=folder, apps="".join(apps)))
         command = ["nginx", "-c", conf, "-p", folder]
         self.process = Process(command, os.path.join(folder, "nginx.log"))
 

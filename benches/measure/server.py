@@ -97,6 +97,11 @@ class Server:
         found = until(f"{app} runs", lambda: self.containers(app))
         return self.engine.container(found[0])
 
+    def address(self, container):
+        """Gives where a container answers, as the engine describes it."""
+        network = container["NetworkSettings"]["Networks"][self.installation]
+        return (network["IPAddress"], int(container["Config"]["Labels"]["func.port"]))
+
     def asleep(self, *apps):
         """Waits until an app's containers are gone, or all."""
         until("the apps sleep", lambda: not self.containers(*apps), limit=90, every=0.1)

@@ -11,7 +11,7 @@ from .together import ask_together
 LEAD, LEAST = 0.3, 1.0
 # The engine's events may come a little after what they tell.
 EVENTS = 0.2
-TITLES = {"poised": "poised", "cold": "not poised", "warm": "warm, for comparison"}
+TITLES = {"poised": "poised", "cold": "not poised", "warm": "warm, for comparison", "nginx": "warm, by nginx"}
 
 
 @dataclass

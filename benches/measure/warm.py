@@ -46,12 +46,11 @@ def measure(server, folder, rounds, seconds):
     repository.commit({"index.html": PAGE, "func.toml": FUNC_TOML.format(cores=cores())})
     repository.push()
     container = server.awake(APP)
-    network = container["NetworkSettings"]["Networks"][server.installation]
-    direct = (network["IPAddress"], int(container["Config"]["Labels"]["func.port"]))
+    direct = server.address(container)
     report = os.path.join(folder, "report.lua")
     with open(report, "w", encoding="utf-8") as file:
         file.write(REPORT)
-    with Nginx(os.path.join(folder, "nginx"), direct) as nginx:
+    with Nginx(os.path.join(folder, "nginx"), [(server.host(APP), direct)]) as nginx:
         doors = [
             Door("func's edge", server.edge, [server.pid]),
             Door("nginx", nginx.address, nginx.pids()),

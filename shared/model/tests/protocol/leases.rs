@@ -84,7 +84,9 @@ pub struct State {
     pub leaving: [bool; 2],
     /// The route leads to this release.
     pub routed: bool,
-    /// It has been replaced for longer than its drain, and the route has not led to it since.
+    /// The route leads to it, or has led to it so lately that somebody may still be on the way.
+    pub led: bool,
+    /// It has been replaced for longer than its drain.
     pub overdue: bool,
 }
 
@@ -159,7 +161,7 @@ impl Leases {
         }
         if self.cuts && s.record.retired && !s.overdue {
             let mut t = *s;
-            t.overdue = true;
+            (t.overdue, t.led) = (true, t.routed);
             steps.progress("clock", "ends a drain", t);
         }
         // One lease time after the loss whoever relies on a lease has put it back.
@@ -291,7 +293,7 @@ impl Leases {
             if s.record.retired {
                 t.record.retired = false;
                 if self.without == Without::RouteLast {
-                    (t.routed, t.overdue) = (true, false);
+                    (t.routed, t.led) = (true, true);
                 }
             } else {
                 self.act(&mut t, Deed::Retire);
@@ -301,7 +303,7 @@ impl Leases {
         }
         if !s.routed && s.record.stage == Stage::Warm && !s.record.retired {
             let mut t = *s;
-            (t.routed, t.overdue) = (true, false);
+            (t.routed, t.led) = (true, true);
             steps.progress("builder", "leads requests to what is warm", t);
         }
     }
@@ -319,6 +321,7 @@ impl World for Leases {
             cleaner: Cleaner::Idle,
             leaving: [false; 2],
             routed: true,
+            led: true,
             overdue: false,
         }
     }

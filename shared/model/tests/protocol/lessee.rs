@@ -88,8 +88,7 @@ impl Leases {
         let (me, edge) = (EDGES[i], s.edges[i]);
         let mut t = *s;
         // Who was led here before it was replaced has entered long before its drain is over.
-        let led = s.routed || !s.overdue;
-        if led && edge.trusts && !(edge.busy && edge.there == s.runs && !edge.cut) {
+        if s.led && edge.trusts && !(edge.busy && edge.there == s.runs && !edge.cut) {
             t.edges[i] = Edge { busy: true, there: s.runs, cut: false, ..edge };
             steps.chance(me, "sends another", t);
         }

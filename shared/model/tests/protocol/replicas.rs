@@ -49,6 +49,7 @@ impl State {
             cleaner: self.turns[r],
             leaving: self.leaving[r],
             routed: true,
+            led: true,
             overdue: false,
         }
     }
