@@ -51,6 +51,7 @@ mod ledger;
 mod lessee;
 mod opener;
 mod replicas;
+mod rules;
 mod search;
 mod starts;
 mod state;
