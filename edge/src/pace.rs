@@ -4,8 +4,9 @@
 //! kernel drops there is tried again only after a second, or given up; and whoever else is served here waits behind them.
 //!
 //! So each one who is answered lets the next one go. An app that holds most of those it has (it waits for something, or
-//! it streams) gets as many again at each step, one that takes a few milliseconds for each gets four more. One that lets somebody wait for a connection has a full queue: it gets half as
-//! many from then on, none more until that one is connected, and then a few more at each step; as TCP does it.
+//! it streams) gets as many again at each step, one that takes some milliseconds for each gets four more. One that lets
+//! somebody wait for a connection has a full queue: it gets half as many from then on, none more until that one is
+//! connected, and then a few more at each step; as TCP does it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
