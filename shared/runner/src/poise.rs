@@ -1,6 +1,7 @@
 //! Making an instance ahead: its container, its process held at a gate before the app's first instruction.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -125,15 +126,18 @@ impl Docker {
         body: ContainerCreateBody,
     ) -> Result<Poised, StartError> {
         let name = self.name(id);
-        let Some(container) = self.create(id, &name, body).await? else {
+        let Some((container, addr)) = self.create(id, &name, body).await? else {
             return Err(name_taken(&name).into());
         };
         let started = async {
             self.run(&container, id).await?;
-            let found = self.container(&container).await?;
+            let addr = match addr {
+                Some(addr) => Some(SocketAddr::new(addr.into(), release.port)),
+                None => self.container(&container).await?.and_then(|c| c.addr),
+            };
             self.until_held(&container, gate).await?;
             point("after_held");
-            Ok::<_, Failure>(found.and_then(|c| c.addr))
+            Ok::<_, Failure>(addr)
         };
         let failure = match started.await {
             Ok(Some(addr)) => return Ok(Poised { gate, addr, health: release.health.clone() }),

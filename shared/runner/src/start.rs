@@ -2,7 +2,7 @@
 //! nothing running if it fails.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -57,7 +57,7 @@ impl From<StartError> for Failure {
 /// A container that runs, or has run until just now.
 struct Running {
     container: String,
-    /// Where it answers, if that was seen already.
+    /// Where it answers, if that is known already.
     addr: Option<SocketAddr>,
     how: How,
     took: StartTimes,
@@ -222,7 +222,7 @@ impl Docker {
             return Err(StartError::NoImage { id: id.clone() });
         };
         let body = self.body(release, id, &shape.volumes);
-        let Some(container) = self.create(id, name, body).await? else { return Ok(None) };
+        let Some((container, addr)) = self.create(id, name, body).await? else { return Ok(None) };
         let mut took = StartTimes { create_us: us_since(begun), ..StartTimes::default() };
         let created = Instant::now();
         if let Err(error) = self.run(&container, id).await {
@@ -231,23 +231,27 @@ impl Docker {
             return if address_taken(&error) { Ok(None) } else { Err(error) };
         }
         took.start_us = us_since(created);
-        Ok(Some(Running { container, addr: None, how: How::Made, took }))
+        let addr = addr.map(|addr| SocketAddr::new(addr.into(), release.port));
+        Ok(Some(Running { container, addr, how: How::Made, took }))
     }
 
-    /// Creates a container; `None` if the name is taken.
+    /// Creates a container, and gives its id and the address that it will have, if that is not the engine's choice;
+    /// `None` if the name is taken.
     pub(crate) async fn create(
         &self,
         id: &InstanceId,
         name: &str,
         body: ContainerCreateBody,
-    ) -> Result<Option<String>, StartError> {
+    ) -> Result<Option<(String, Option<Ipv4Addr>)>, StartError> {
         let options = CreateContainerOptions { name: Some(name.to_owned()), platform: String::new() };
-        let body = ContainerCreateBody { networking_config: self.endpoint().await?, ..body };
+        let addr = self.address().await?;
+        let networking_config = addr.map(|addr| self.endpoint(addr));
+        let body = ContainerCreateBody { networking_config, ..body };
         let created = self.engine().await?.create_container(Some(options), body);
         match call("create a container", WORK, created).await {
             Ok(created) => {
                 point("after_create");
-                Ok(Some(created.id))
+                Ok(Some((created.id, addr)))
             }
             Err(CallError::Denied { status: 404, said, .. }) if said.contains("No such image") => {
                 Err(StartError::NoImage { id: id.clone() })
@@ -263,13 +267,12 @@ impl Docker {
         }
     }
 
-    /// Says which address a new container gets; `None` if the engine chooses.
-    async fn endpoint(&self) -> Result<Option<NetworkingConfig>, RunnerError> {
-        let Some(address) = self.address().await? else { return Ok(None) };
-        let ipam = EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() };
+    /// Says which address a new container gets.
+    fn endpoint(&self, addr: Ipv4Addr) -> NetworkingConfig {
+        let ipam = EndpointIpamConfig { ipv4_address: Some(addr.to_string()), ..Default::default() };
         let endpoint = EndpointSettings { ipam_config: Some(ipam), ..Default::default() };
         let endpoints = HashMap::from([(self.installation().to_owned(), endpoint)]);
-        Ok(Some(NetworkingConfig { endpoints_config: Some(endpoints) }))
+        NetworkingConfig { endpoints_config: Some(endpoints) }
     }
 
     pub(crate) async fn run(&self, container: &str, id: &InstanceId) -> Result<(), StartError> {
@@ -312,7 +315,7 @@ impl Docker {
     ) -> Result<SocketAddr, Failure> {
         let addr = match addr {
             Some(addr) => Some(addr),
-            // It got its address when it was started.
+            // The engine chose when it started it.
             None => self.container(container).await?.and_then(|c| c.addr),
         };
         let Some(addr) = addr else { return Err(Failure::Exited { status: None }) };
