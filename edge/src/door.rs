@@ -24,6 +24,8 @@ use pingora::services::listening::Service;
 use tokio::sync::watch;
 
 use crate::proxy::Proxy;
+use crate::starter::places_here;
+use crate::turns::Turns;
 
 /// How a client that has vanished is noticed: a silent WebSocket would hold its app awake for ever.
 const CLIENT_ALIVE: TcpKeepalive = TcpKeepalive {
@@ -38,6 +40,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// What pingora hands connections to.
 pub(crate) struct Door {
     proxy: Arc<HttpProxy<Proxy>>,
+    turns: Turns,
     /// How many connections are open.
     open: watch::Sender<usize>,
     /// How long a connection without a request stays open when no more are accepted.
@@ -67,7 +70,7 @@ impl Drop for Open<'_> {
 impl ServerApp for Door {
     async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
         let _open = Open::new(&self.open);
-        self.proxy.process_new(stream, &self.closing).await
+        self.turns.take(self.proxy.process_new(stream, &self.closing)).await
     }
 
     /// Called when no more connections are accepted.
@@ -98,7 +101,8 @@ pub(crate) fn service(
     };
     let (sender, closing) = watch::channel(false);
     let proxy = Arc::new(http_proxy(&Arc::new(conf), proxy));
-    let door = Door { proxy, open: watch::Sender::new(0), linger, closing, _closing: sender };
+    let turns = Turns::new(places_here());
+    let door = Door { proxy, turns, open: watch::Sender::new(0), linger, closing, _closing: sender };
     let mut service = Service::new("func edge".to_owned(), door);
     let fds = adopt(listeners, &mut service)?;
     Ok((service, fds))
@@ -110,8 +114,10 @@ fn adopt(listeners: Vec<TcpListener>, service: &mut Service<Door>) -> anyhow::Re
     for listener in listeners {
         let address = listener.local_addr().context("read a listener's address")?.to_string();
         listener.set_nonblocking(true).context("set up a listener")?;
-        // What an app drips has to reach the client as it comes: no write buffer of ours before the socket.
-        let unbuffered = L4BufferSettings { write: Some(0), ..L4BufferSettings::default() };
+        // What an app drips has to reach the client as it comes: no write buffer of ours before the socket. A head and a
+        // body are read into buffers of their own: another of 64 KiB before them, of each connection, only takes memory,
+        // which the kernel clears when many come at once, while everybody waits.
+        let unbuffered = L4BufferSettings::unbuffered();
         let mut options = TcpSocketOptions::default();
         options.tcp_keepalive = Some(CLIENT_ALIVE);
         service.add_listener(ListenerConfig::tcp(&address).tcp_socket_options(options).l4_buffer(unbuffered));

@@ -21,6 +21,7 @@ mod routes;
 mod slot;
 mod starter;
 mod trace;
+mod turns;
 mod upgrade;
 mod wake;
 

@@ -25,6 +25,7 @@ use crate::patience::PATIENCE;
 use crate::request::{Kind, authority, is_traced, request_id};
 use crate::routes::Routes;
 use crate::slot::{InFlight, Slots};
+use crate::turns;
 use crate::upgrade::LateConnect;
 use crate::wake::{Closed, Wake};
 
@@ -227,6 +228,9 @@ impl ProxyHttp for Proxy {
         };
         match entered {
             Ok(in_flight) => {
+                if ctx.pass.is_none() {
+                    turns::known();
+                }
                 let peer = self.peer(&in_flight, Kind::of(session));
                 ctx.in_flight = Some(in_flight);
                 Ok(Box::new(peer))
@@ -275,6 +279,7 @@ impl ProxyHttp for Proxy {
         if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             session.as_downstream_mut().set_read_timeout(None);
             ctx.pass = None;
+            turns::known();
             if self.shutdown.is_cancelled() {
                 // One that came before the end: the client is told to go elsewhere with the next.
                 session.as_downstream_mut().set_keepalive(None);

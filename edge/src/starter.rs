@@ -92,10 +92,10 @@ pub(crate) struct Starter {
     places: Semaphore,
 }
 
-/// Gives how many places this machine has: a process that begins keeps one CPU busy. More at once are all of them late,
-/// and so is what is warm.
+/// Gives how many places this machine has: a process that begins keeps one CPU busy, and one is left to what is warm.
+/// More at once are all of them late.
 pub(crate) fn places_here() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() - 1).max(1))
 }
 
 impl Starter {
