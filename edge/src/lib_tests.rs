@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use func_ledger::{Memory, RestoredState};
+use func_ledger::{Memory, Promote, RestoredState};
+use func_model::{ReleaseId, Route};
 use func_runner::How;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -192,5 +193,25 @@ async fn a_browser_is_shown_a_page_after_a_while_and_the_start_goes_on() {
     let again = world.send("GET /", browser).await;
     assert!(again.starts_with("HTTP/1.1 200 "), "{again}");
     assert_eq!(world.cleaner.starts(), 2, "one of each");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_waited_for_a_start_meets_the_release_that_came_meanwhile() {
+    let ledger = ledger(RestoredState::Cold).await;
+    let world = World::begun(Gate::new(), ledger.clone());
+    world.cleaner.will(Duration::from_millis(500), Ok(started(app().await, How::Made)));
+    world.cleaner.will(Duration::ZERO, Ok(started(app().await, How::Made)));
+    let pushed = async {
+        while world.cleaner.starts() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let second: ReleaseId = "blog-v2".parse().expect("a release");
+        let route = Route { number: second.number, hosts: vec![], waiting_page: false };
+        ledger.promote(&second, &route).await.expect("it is there");
+    };
+    let (answer, ()) = tokio::join!(world.send("GET /", ""), pushed);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(world.cleaner.starts(), 2, "the first release, and then the second");
     world.end().await;
 }
