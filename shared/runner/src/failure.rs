@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use func_model::Release;
 use func_model::limits::TAIL_LINES;
+use tokio::time::sleep;
 use tracing::warn;
 
 use crate::container::Container;
@@ -16,6 +17,9 @@ use crate::{Docker, How, OverMemory, StartError};
 /// How the gate begins the line that says why it cannot run a command, and its exit statuses then.
 const GATE_SAYS: &str = "func-gate: ";
 const GATE_STATUSES: [i64; 2] = [126, 127];
+/// How long it is waited for the lines of one that ended without any.
+const LATE_LINES: Duration = Duration::from_millis(50);
+
 impl Docker {
     /// Ends what a failed start left, and says why it failed. What has ended is removed afterwards, while nobody waits.
     /// What ran before the start is left running: somebody may have a request in it.
@@ -57,6 +61,14 @@ impl Docker {
             }
             How::Made | How::Opened | How::Found | How::Resumed => {}
         }
+        let tail = match tail {
+            // On a busy machine the engine tells of an end before it has written down what was printed last.
+            Ok(lines) if lines.is_empty() && !found.is_alive() => {
+                sleep(LATE_LINES).await;
+                self.last_lines(container, TAIL_LINES).await
+            }
+            tail => tail,
+        };
         let tail = tail.unwrap_or_else(|error| {
             warn!(app.name = %id.release.app, %error, "the last lines of {id} are lost");
             Vec::new()
