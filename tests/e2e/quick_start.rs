@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::git_command;
-use crate::world::{register, unregister, until};
+use crate::world::{machine_turn, register, unregister, until};
 
 /// A cold release build, and a start.
 const RUN_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -71,6 +71,7 @@ fn checkout(folder: &Path) {
 fn a_stranger_who_follows_the_quick_start_sees_the_app_come_and_go() {
     use std::os::unix::process::CommandExt;
 
+    let _turn = machine_turn();
     let folder = tempfile::Builder::new().prefix("func-quick-").tempdir().expect("a temporary folder").keep();
     checkout(&folder);
     let data = folder.join(".func");

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where each world writes down what it is, for the sweep.
@@ -36,6 +36,12 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(began.elapsed() < LIMIT, "still waiting: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Keeps what compiles all of func apart from what measures how long answers take.
+pub fn machine_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A port that nothing listens on now, and that the system gives nobody by itself: what it gives begins at 32768.
