@@ -105,13 +105,22 @@ impl Docker {
         }
     }
 
-    /// Appends lines to the log of an app.
+    /// Appends lines to the log of an app. One that is being removed has no repository any more, and keeps no log: its
+    /// last instance ends after its logs are gone, and the next app of its name must not show them.
     async fn append(&self, id: &InstanceId, header: String, lines: Vec<String>) {
-        let dir = self.config().data.logs(&id.release.app);
+        let data = &self.config().data;
+        let (dir, repository) = (data.logs(&id.release.app), data.repository(&id.release.app));
         let write = move || -> Result<usize, func_store::StoreError> {
+            if !repository.exists() {
+                return Ok(0);
+            }
             let mut log = LogFile::open(&dir, LOG)?;
             log.line(&header)?;
             lines.iter().try_for_each(|line| log.line(line))?;
+            // Its removal may have begun meanwhile, and be past its logs.
+            if !repository.exists() {
+                let _ = std::fs::remove_dir_all(&dir);
+            }
             Ok(lines.len())
         };
         match tokio::task::spawn_blocking(write).await {

@@ -165,6 +165,8 @@ fn removals(scene: &mut Scene) {
             EDGES.iter().all(|edge| scene.ask(edge, "gone").join().expect("curl ran").0 == 404)
         });
         scene.settles(point, ready);
+        // Its instance ended after that.
+        assert!(!data.join("logs/gone").exists(), "{point}: its logs are back");
         is_done(scene, &["rm", "gone", "--yes"], "there is no app gone");
         repo.write("index.html", "hello new");
         repo.commit("a new life");
