@@ -33,13 +33,19 @@ impl Places {
         place
     }
 
+    /// Gives a place that is free now, and that nobody waits for.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Place> {
+        let permit = self.free.clone().try_acquire_owned().ok()?;
+        Some(Place { places: self.clone(), permit: Some(permit) })
+    }
+
     /// Waits until a place is free that nobody waits for: for what is made ahead, which keeps it for no longer than it takes
     /// to see whether it is still wanted. One at a time may wait so.
     pub(crate) async fn take_idle(self: &Arc<Self>) -> Place {
         loop {
             // A place that becomes free belongs to whoever waits for it.
-            if let Ok(permit) = self.free.clone().try_acquire_owned() {
-                return Place { places: self.clone(), permit: Some(permit) };
+            if let Some(place) = self.try_take() {
+                return place;
             }
             self.changed.notified().await;
         }

@@ -66,11 +66,15 @@ async fn start_in_turn(
     let turn = timeout_at(queue_until, cleaner.turns.take(&id)).await.ok().flatten().ok_or_else(busy)?;
     let mut poised = claimed(cleaner, &id, generation, queue_until).await?.ok_or_else(busy)?;
     let mut place = None;
-    if has_to_be_made(cleaner, &id, poised.as_ref()).await {
-        let asked = Instant::now();
-        place = Some(timeout_at(queue_until, cleaner.places.take()).await.map_err(|_| busy())?);
-        if asked.elapsed() > STANDS {
-            poised = claimed(cleaner, &id, generation, queue_until).await?.ok_or_else(busy)?;
+    if !is_held_at_a_gate(cleaner, poised.as_ref()) {
+        place = cleaner.places.try_take();
+        // To look costs about a millisecond, which only who would have to wait has to spend.
+        if place.is_none() && !exists(cleaner, &id).await {
+            let asked = Instant::now();
+            place = Some(timeout_at(queue_until, cleaner.places.take()).await.map_err(|_| busy())?);
+            if asked.elapsed() > STANDS {
+                poised = claimed(cleaner, &id, generation, queue_until).await?.ok_or_else(busy)?;
+            }
         }
     }
     let queued = began.elapsed();
@@ -149,18 +153,18 @@ async fn claimed(
     }
 }
 
-/// Whether a container has to be made, as far as a quick look can tell. What is held at a shut gate, paused, or runs
-/// needs no place.
-async fn has_to_be_made(cleaner: &Cleaner, id: &InstanceId, poised: Option<&Poised>) -> bool {
+/// Whether it only has to be let go, as far as a quick look can tell.
+fn is_held_at_a_gate(cleaner: &Cleaner, poised: Option<&Poised>) -> bool {
     let gates = cleaner.config.data.gates();
-    let shut = |poised: &Poised| {
+    poised.is_some_and(|poised| {
         let gate = gates.join(poised.gate.to_string());
         gate.join("go").exists() && !gate.join("opened").exists()
-    };
-    if poised.is_some_and(shut) {
-        return false;
-    }
-    !matches!(cleaner.config.start.look(id).await, Ok(State::Running { .. } | State::Paused { .. }))
+    })
+}
+
+/// Whether there is a container that runs or is paused, which needs no place.
+async fn exists(cleaner: &Cleaner, id: &InstanceId) -> bool {
+    matches!(cleaner.config.start.look(id).await, Ok(State::Running { .. } | State::Paused { .. }))
 }
 
 /// Gives the place back when the start ends, or takes too long for it.

@@ -154,6 +154,14 @@ async fn what_is_made_ahead_or_paused_or_runs_needs_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_finds_a_place_free_does_not_look_first() {
+    let world = World::cold(&[release("blog")]).await;
+    let (claim, _) = world.claim(&blog()).await;
+    let started = call(&world, &claim, SECOND).await.expect("started");
+    assert_eq!((started.how, world.engine.state().looks), (How::Made, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_made_ahead_and_is_gone_needs_a_place() {
     let world = World::cold(&[release("blog")]).await;
     let (poised, generation) = (poised(1), world.record(&blog()).await.generation);

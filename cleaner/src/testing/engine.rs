@@ -25,6 +25,8 @@ pub(crate) struct EngineState {
     pub(crate) takes: Duration,
     pub(crate) starting: usize,
     pub(crate) starting_most: usize,
+    /// How often it was asked what an instance does.
+    pub(crate) looks: usize,
     pub(crate) memory_bytes: BTreeMap<InstanceId, u64>,
     /// How many of the next calls of these kinds fail.
     pub(crate) failing_starts: usize,
@@ -49,6 +51,7 @@ impl Engine {
             takes: Duration::from_millis(200),
             starting: 0,
             starting_most: 0,
+            looks: 0,
             memory_bytes: BTreeMap::new(),
             failing_starts: 0,
             silent_starts: 0,
@@ -119,7 +122,9 @@ impl Start for Engine {
     }
 
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
-        Ok(match self.state().containers.get(id) {
+        let mut state = self.state();
+        state.looks += 1;
+        Ok(match state.containers.get(id) {
             Some(SeenState::Running { addr }) => State::Running { addr: *addr },
             Some(SeenState::Paused { addr }) => State::Paused { addr: *addr },
             Some(
