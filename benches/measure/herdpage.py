@@ -38,6 +38,10 @@ HOW = f"""## How it was measured
   cost of so many requests at once, on a machine with so few cores.
 - **By nginx**: the same herd at the same warm containers, and the same load on the neighbour, through an nginx with as
   many workers as cores that keeps connections: what a proxy that starts nothing does to the neighbour.
+- **Past the proxy**: the same herd at the addresses of the same warm containers, so that the edge has nothing to do but
+  to serve the neighbour: what the client and the apps of a herd do to it, on a machine that they share.
+- **Made by the Engine API**: as many containers like the crowd's, created and started one after the other by the bench;
+  nothing but the neighbour is asked of func.
 """
 
 
@@ -53,7 +57,7 @@ class Page:
 
     def markdown(self):
         herds = [s for s in self.stages if s.apps == 1]
-        crowds = [s for s in self.stages if s.apps > 1]
+        crowds = [s for s in self.stages if s.apps > 1 and s.rounds]
         parts = ["# Herds: many requests at once", "\n".join(self.facts)]
         parts += [f"**Not measured:** {one_line(text)}" for text in self.failures]
         parts += ["## Goals", goals(self.stages)]
@@ -67,7 +71,7 @@ class Page:
 def goals(stages):
     """One line for each promise and each stage that is no comparison."""
     lines = ["| goal | measured | met |", "|---|--:|---|"]
-    for stage in (s for s in stages if s.phase not in ("warm", "nginx")):
+    for stage in (s for s in stages if s.is_goal):
         for goal, seen, met in held(stage):
             lines.append(f"| {name(stage)}: {goal} | {seen} | {'yes' if met else '**no**'} |")
     return "\n".join(lines) if len(lines) > 2 else "Nothing was measured."
@@ -90,8 +94,8 @@ def held(stage):
 
 
 def name(stage):
-    apps = plural(stage.apps, "app")
-    return f"{apps} {stage.title}, {plural(stage.requests, 'request')}"
+    apps = f"{plural(stage.apps, 'app')} {stage.title}"
+    return f"{apps}, {plural(stage.requests, 'request')}" if stage.rounds else apps
 
 
 def plural(number, word):

@@ -13,7 +13,8 @@ from .kind import kinds
 from .neighbour import APP as NEIGHBOUR
 from .neighbour import Neighbour
 from .nginx import Nginx
-from .stage import LEAST, Stage
+from .stage import COMPARED, LEAST, Stage
+from .twin import Twins
 
 HERD, CROWD = "herd", "crowd"
 TOML = 'idle = "10m"\nfreeze = "off"\n'
@@ -56,8 +57,8 @@ class Front:
 class Herds:
     """Apps at one server, all of them at rest in the phase `at_rest`: poised or cold."""
 
-    def __init__(self, place, neighbour, at_rest):
-        self.place, self.neighbour, self.at_rest = place, neighbour, at_rest
+    def __init__(self, place, neighbour, at_rest, bench):
+        self.place, self.neighbour, self.at_rest, self.bench = place, neighbour, at_rest, bench
         self.server = place.server
         self.crowd, self.began, self.fronts = [], now(), 0
 
@@ -75,7 +76,7 @@ class Herds:
     def one_app(self, requests, rounds):
         """Gives the stages of one app at rest, and of the same app warm, in turn: as many rounds as there is time for,
         one at least."""
-        stages = [Stage(phase, 1, requests) for phase in (self.at_rest, "warm", "nginx")]
+        stages = [Stage(phase, 1, requests) for phase in (self.at_rest, *COMPARED)]
         for done in range(rounds):
             if done and now() - self.began > ROUNDS_S:
                 break
@@ -85,26 +86,39 @@ class Herds:
 
     def run(self, stage, apps, seconds):
         """Does one round of a stage when all of its apps are in its phase."""
-        if stage.phase != "nginx":
-            self.reach(stage.phase, apps)
-            return stage.run(self.server, self.neighbour, apps, seconds)
-        self.reach("warm", apps)
-        behind = [(self.server.host(app), self.server.address(self.server.awake(app))) for app in [NEIGHBOUR, *apps]]
+        self.reach("warm" if stage.phase in COMPARED else stage.phase, apps)
+        if stage.phase in ("warm", self.at_rest):
+            return stage.run(self.server, self.neighbour, dict.fromkeys(apps, self.server.edge), seconds)
+        behind = {app: self.server.address(self.server.awake(app)) for app in [NEIGHBOUR, *apps]}
+        if stage.phase == "straight":
+            del behind[NEIGHBOUR]
+            return stage.run(self.server, self.neighbour, behind, seconds)
         self.fronts += 1
         folder = os.path.join(self.neighbour.folder, f"nginx-{self.fronts}")
-        with Nginx(folder, behind) as nginx:
+        with Nginx(folder, [(self.server.host(app), address) for app, address in behind.items()]) as nginx:
             front = Front(nginx.address, self.server)
-            return stage.run(front, Neighbour(front, folder), apps, seconds)
+            return stage.run(front, Neighbour(front, folder), dict.fromkeys(apps, front.edge), seconds)
 
     def many_apps(self):
-        """Gives the stages of the crowd at rest, and of the crowd warm."""
+        """Gives the stages of the crowd at rest, of the crowd warm, and, for what is not poised, of others who make as many
+        containers."""
         # About as long as the herd: what is not poised is made, a few at a time.
         quiet_s = LEAST + (len(self.crowd) / 10 if self.at_rest == "cold" else 0)
         stages = []
-        for phase, seconds in ((self.at_rest, quiet_s), ("warm", LEAST), ("nginx", LEAST)):
+        for phase in (self.at_rest, *COMPARED):
             stages.append(Stage(phase, len(self.crowd), len(self.crowd)))
-            self.run(stages[-1], self.crowd, seconds)
+            self.run(stages[-1], self.crowd, quiet_s if phase == self.at_rest else LEAST)
+        if self.at_rest == "cold":
+            stages.append(self.by_engine(quiet_s))
         return stages
+
+    def by_engine(self, quiet_s):
+        """Gives the stage of as many containers that the engine makes without func."""
+        stage = Stage("engine", len(self.crowd), len(self.crowd))
+        twins = Twins(self.server.engine, self.bench, CROWD, self.server.awake(self.crowd[0]))
+        _, made = stage.watch(self.neighbour, quiet_s, lambda: twins.make(len(self.crowd)))
+        docker("rm", "-f", "-v", *made)
+        return stage
 
     def remove(self):
         """Ends the server, and removes its containers side by side: there are many."""

@@ -11,7 +11,16 @@ from .together import ask_together
 LEAD, LEAST = 0.3, 1.0
 # The engine's events may come a little after what they tell.
 EVENTS = 0.2
-TITLES = {"poised": "poised", "cold": "not poised", "warm": "warm, for comparison", "nginx": "warm, by nginx"}
+# What is measured for comparison has nothing left to start.
+TITLES = {
+    "poised": "poised",
+    "cold": "not poised",
+    "warm": "warm, for comparison",
+    "nginx": "warm, by nginx",
+    "straight": "warm, past the proxy",
+    "engine": "made by the Engine API",
+}
+COMPARED = ("warm", "nginx", "straight")
 
 
 @dataclass
@@ -56,25 +65,38 @@ class Stage:
     def slept_ratio(self, percent=99):
         return self.slept_during.percentile_ms(percent) / self.slept_quiet.percentile_ms(percent)
 
+    @property
+    def is_goal(self):
+        """Whether something is promised of it: all the others are comparisons."""
+        return self.phase in ("poised", "cold")
+
     def run(self, server, neighbour, apps, quiet_s):
-        """Does one round: the neighbour alone, then the herd beside it. All of `apps` are in the phase already."""
-        alone, slept_alone, _ = neighbour.watch(lambda: time.sleep(quiet_s))
-        hosts = [(app, server.host(app)) for app in apps for _ in range(self.requests // len(apps))]
-        since = time.time()
-        beside, slept_beside, replies = neighbour.watch(lambda: herd(server.edge, hosts))
+        """Does one round: the neighbour alone, then the herd beside it. All of `apps`, each with the address where it is
+        asked, are in the phase already."""
+        each = self.requests // len(apps)
+        guests = [(app, address, server.host(app)) for app, address in apps.items() for _ in range(each)]
+        since, replies = self.watch(neighbour, quiet_s, lambda: herd(guests))
         time.sleep(EVENTS)
         of_server = f"func.installation={server.installation}"
         begun = starts(server.engine, since, time.time(), of_server)
         self.rounds.append(Round(replies, len(begun)))
+
+    def watch(self, neighbour, quiet_s, act):
+        """Watches the neighbour alone, then beside what `act` does. Gives when that began, in Unix seconds, and what it
+        gave."""
+        alone, slept_alone, _ = neighbour.watch(lambda: time.sleep(quiet_s))
+        since = time.time()
+        beside, slept_beside, given = neighbour.watch(act)
         self.quiet.add(alone)
         self.during.add(beside)
         self.slept_quiet.add(slept_alone)
         self.slept_during.add(slept_beside)
+        return since, given
 
 
-def herd(address, hosts):
+def herd(guests):
     began = time.monotonic()
     time.sleep(LEAD)
-    replies = ask_together(address, hosts)
+    replies = ask_together(guests)
     time.sleep(max(0.0, LEAST - (time.monotonic() - began)))
     return replies

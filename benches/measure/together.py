@@ -64,15 +64,16 @@ class Guest(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-def ask_together(address, hosts):
-    """Asks each host of `hosts` (app to host, in pairs) once; gives a Reply for each, in the order of asking."""
-    return asyncio.run(asked(address, hosts))
+def ask_together(guests):
+    """Asks each of some triples (app, address, host) once; gives a Reply for each, in the order of asking."""
+    return asyncio.run(asked(guests))
 
 
-async def asked(address, hosts):
+async def asked(all_of_them):
     guests = []
-    for start in range(0, len(hosts), BATCH):
-        guests += await asyncio.gather(*(connected(address, host) for _, host in hosts[start : start + BATCH]))
+    for start in range(0, len(all_of_them), BATCH):
+        batch = all_of_them[start : start + BATCH]
+        guests += await asyncio.gather(*(connected(address, host) for _, address, host in batch))
     await asyncio.sleep(SETTLE)
     early = sum(1 for guest in guests if guest.first)
     if early:
@@ -85,7 +86,7 @@ async def asked(address, hosts):
         guest.transport.abort()
     if late:
         raise Unmeasured(f"{len(late)} of {len(guests)} requests had no end within {LIMIT} s")
-    return [reply(app, guest, began) for (app, _), guest in zip(hosts, guests)]
+    return [reply(app, guest, began) for (app, *_), guest in zip(all_of_them, guests)]
 
 
 async def connected(address, host):
@@ -96,7 +97,7 @@ async def connected(address, host):
         _, guest = await loop.create_connection(lambda: Guest(connection, host), sock=connection)
     except OSError as error:
         connection.close()
-        raise Unmeasured(f"the edge takes no connection: {error}") from error
+        raise Unmeasured(f"{host} takes no connection: {error}") from error
     return guest
 
 
