@@ -153,6 +153,13 @@ fn an_app_that_is_removed_while_it_is_used_does_not_answer_for_the_next_of_its_n
     assert!(stream.try_wait().expect("its state").is_none(), "what was in flight goes on");
     stream.kill().expect("it is ours");
     stream.wait().expect("it has ended");
+    let of = |label: &str, value: &str| format!("label=func.{label}={value}");
+    let (installation, old) = (of("installation", &world.installation), of("instance", "shop-v1.1"));
+    until("the old one is gone", || {
+        docker(&["ps", "-aq", "--filter", &installation, "--filter", &old]).is_empty()
+    });
+    let logs = String::from_utf8_lossy(&world.func(&["logs", "shop"]).stdout).into_owned();
+    assert!(!logs.contains("shop-v1.1"), "the next of its name shows what it printed: {logs}");
 }
 
 #[test]

@@ -99,12 +99,6 @@ impl Docker {
         }
     }
 
-    /// Whether a container was made ahead, and nobody has opened its gate.
-    pub(crate) fn is_unopened(&self, container: &Container) -> bool {
-        let state = container.gate.map(|gate| gate::state(&self.gates(), gate));
-        matches!(state, Some(GateState::Shut { .. }))
-    }
-
     /// Reads one line of the engine's list; `None` if it is not this installation's.
     pub(crate) async fn seen_container(&self, listed: ContainerSummary) -> Option<SeenContainer> {
         let labels = listed.labels.unwrap_or_default();

@@ -7,17 +7,18 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::LogsOptions;
 use func_model::InstanceId;
-use func_store::LogFile;
+use func_store::{LogFile, remove_log};
 use futures_util::{Stream, StreamExt, stream};
 use tracing::{debug, warn};
 
 use crate::call::call;
 use crate::container::Container;
+use crate::gate;
 use crate::lines::Splitter;
 use crate::{Docker, LineStream, RunnerError, StartError};
 
 /// How much of an instance's last output is kept in its log when its container is removed.
-const KEPT_LINES: usize = 2_000;
+pub(crate) const KEPT_LINES: usize = 2_000;
 const KEPT_BYTES: usize = 1024 * 1024;
 const READ: Duration = Duration::from_secs(20);
 /// The name of the log in `logs/<app>/`.
@@ -81,20 +82,21 @@ impl Docker {
         Ok(Box::pin(split(logs)))
     }
 
-    /// Appends the end of a container's output to the log of its app; nothing if it never was the app. What cannot be read or written is told in our own
-    /// log: it does not keep a container from being removed.
+    /// Appends the end of a container's output to the log of its app; nothing if it never was the app. What cannot be read
+    /// or written is told in our own log: it does not keep a container from being removed.
     pub(crate) async fn keep_output(&self, container: &Container) {
-        let lines = match self.last_lines(&container.id, KEPT_LINES).await {
-            Ok(lines) => lines,
-            Err(error) => {
-                warn!(container = container.id, %error, "the output of a container is lost");
-                return;
-            }
-        };
-        if lines.is_empty() && self.is_unopened(container) {
-            return;
+        match self.last_lines(&container.id, KEPT_LINES).await {
+            Ok(lines) => self.keep_lines(container, lines).await,
+            Err(error) => warn!(container = container.id, %error, "the output of a container is lost"),
         }
-        self.append(&container.instance, header(container), lines).await;
+    }
+
+    /// Appends the last lines of a container that has ended.
+    pub(crate) async fn keep_lines(&self, container: &Container, lines: Vec<String>) {
+        let was_let_go = container.gate.is_none_or(|gate| gate::is_passed(&self.gates(), gate));
+        if was_let_go || !lines.is_empty() {
+            self.append(&container.instance, header(container), lines).await;
+        }
     }
 
     /// Appends why an instance did not start to the log of its app, if the app can do something about it: there may be
@@ -105,21 +107,21 @@ impl Docker {
         }
     }
 
-    /// Appends lines to the log of an app. One that is being removed has no repository any more, and keeps no log: its
-    /// last instance ends after its logs are gone, and the next app of its name must not show them.
+    /// Appends lines to the log of an app. One that was removed keeps none: its last instance ends after its logs are gone,
+    /// and the next app of its name must not show them.
     async fn append(&self, id: &InstanceId, header: String, lines: Vec<String>) {
-        let data = &self.config().data;
-        let (dir, repository) = (data.logs(&id.release.app), data.repository(&id.release.app));
+        let (dir, manifests) = (self.config().data.logs(&id.release.app), self.config().manifests.clone());
+        let release = id.release.clone();
         let write = move || -> Result<usize, func_store::StoreError> {
-            if !repository.exists() {
+            if manifests.is_removed(&release)? {
                 return Ok(0);
             }
             let mut log = LogFile::open(&dir, LOG)?;
             log.line(&header)?;
             lines.iter().try_for_each(|line| log.line(line))?;
             // Its removal may have begun meanwhile, and be past its logs.
-            if !repository.exists() {
-                let _ = std::fs::remove_dir_all(&dir);
+            if manifests.is_removed(&release)? {
+                remove_log(&dir, LOG)?;
             }
             Ok(lines.len())
         };

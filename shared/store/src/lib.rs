@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use disk::DataDir;
 pub use lock::Lock;
-pub use log_file::{LogFile, tail};
+pub use log_file::{LogFile, remove_log, tail};
 pub use manifests::Manifests;
 pub use occupancy::{Occupancy, Occupied, Vacant};
 pub use token::Token;

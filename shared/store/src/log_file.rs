@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use func_model::limits::{LOG_FILE_BYTES, LOG_LINE_BYTES};
 
+use crate::disk::remove;
 use crate::{StoreError, io_error};
 
 /// An open log file.
@@ -61,6 +62,22 @@ impl LogFile {
     }
 }
 
+/// Removes `<dir>/<name>.log`, the file before it, and `dir` if nothing else is in it.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn remove_log(dir: &Path, name: &str) -> Result<(), StoreError> {
+    for file_name in [format!("{name}.log.1"), format!("{name}.log")] {
+        remove(&dir.join(file_name))?;
+    }
+    match fs::remove_dir(dir) {
+        Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(io_error("remove", dir)(e))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Reads the last `lines` lines of `<dir>/<name>.log` and the file before it; none if there is none.
 ///
 /// # Errors
@@ -106,5 +123,20 @@ mod tests {
         assert!(dir.path().join("build.log.1").exists());
         assert_eq!(tail(dir.path(), "build", 1).expect("read").len(), 1);
         assert!(tail(dir.path(), "none", 5).expect("read").is_empty());
+    }
+
+    #[test]
+    fn one_log_of_two_is_removed_and_with_the_last_its_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let dir = folder.path().join("blog");
+        for name in ["build", "instance"] {
+            LogFile::open(&dir, name).and_then(|mut log| log.line("a line")).expect("written");
+        }
+        remove_log(&dir, "instance").expect("removed");
+        assert_eq!(tail(&dir, "build", 5).expect("read"), ["a line"]);
+        assert!(tail(&dir, "instance", 5).expect("read").is_empty());
+        remove_log(&dir, "build").expect("removed");
+        remove_log(&dir, "build").expect("twice is the same as once");
+        assert!(!dir.exists());
     }
 }

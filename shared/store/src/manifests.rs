@@ -192,14 +192,19 @@ impl Manifests {
         Ok(all)
     }
 
-    /// Removes everything that is known of an app but its last number: an instance of the old app may still run for
-    /// a while, and must not be taken for one of a new app of the same name. `current` goes first: from then on the
-    /// app is no more.
+    /// Removes everything that is known of an app but its last number, and up to which its releases were removed: an
+    /// instance of the old app may still run for a while, and must not be taken for one of a new app of the same name.
+    /// `current` goes first of what goes: from then on the app is no more.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn remove_app(&self, app: &AppName) -> Result<(), StoreError> {
         let dir = self.dir(app);
+        // A number that cannot be read must not keep the app.
+        let last = self.number(app, "last").unwrap_or_default();
+        if let Some(last) = last.max(self.numbers(app)?.pop_last()) {
+            replace(&dir.join("removed"), format!("{}\n", last.0).as_bytes(), 0o644)?;
+        }
         remove(&dir.join("current"))?;
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -208,11 +213,19 @@ impl Manifests {
         };
         for entry in entries {
             let entry = entry.map_err(io_error("read", &dir))?;
-            if entry.file_name() != "last" {
+            if entry.file_name() != "last" && entry.file_name() != "removed" {
                 remove(&entry.path())?;
             }
         }
         Ok(())
+    }
+
+    /// Says whether a release went with its app: `true` as soon as the removal has begun, and ever after.
+    ///
+    /// # Errors
+    /// [`StoreError::CorruptText`], [`StoreError::Io`].
+    pub fn is_removed(&self, id: &ReleaseId) -> Result<bool, StoreError> {
+        Ok(self.number(&id.app, "removed")?.is_some_and(|removed| id.number <= removed))
     }
 
     fn number(&self, app: &AppName, name: &str) -> Result<Option<ReleaseNumber>, StoreError> {
@@ -301,12 +314,12 @@ mod tests {
         assert_eq!(manifests.take_number(&first.id.app).expect("v2"), ReleaseNumber(2));
         manifests.remove_app(&first.id.app).expect("removed");
         manifests.remove_app(&first.id.app).expect("twice is the same as once");
+        assert!(manifests.is_removed(&first.id).expect("known"), "what it still prints is nobody's");
         assert_eq!(manifests.apps().expect("read"), vec![]);
-        assert_eq!(
-            manifests.take_number(&first.id.app).expect("v3"),
-            ReleaseNumber(3),
-            "names are never used twice"
-        );
+        let number = manifests.take_number(&first.id.app).expect("v3");
+        assert_eq!(number, ReleaseNumber(3), "names are never used twice");
+        let next = ReleaseId { number, ..first.id };
+        assert!(!manifests.is_removed(&next).expect("known"), "the next app of the name is another");
     }
 
     #[test]

@@ -83,8 +83,9 @@ async fn a_container_that_is_over_is_removed_and_its_output_kept() {
 async fn the_last_instance_of_a_removed_app_leaves_no_log_for_the_next_of_its_name() {
     let world = world().await;
     let (id, _) = world.started("blog").await;
-    // As a removal does.
-    std::fs::remove_dir_all(world.data.repository(&id.release.app)).unwrap();
+    world.manifests.remove_app(&id.release.app).unwrap();
+    // The next one was pushed meanwhile.
+    std::fs::create_dir_all(world.data.repository(&id.release.app)).unwrap();
     world.runner.stop(&id, GRACE).await.unwrap();
     assert!(!world.data.logs(&id.release.app).exists(), "{}", world.kept(&id));
 }

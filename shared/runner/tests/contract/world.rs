@@ -87,7 +87,7 @@ pub struct App<'a> {
 }
 
 impl World {
-    /// Stores the manifest of version 1 of an app, and makes the folder of its repository.
+    /// Stores the manifest of version 1 of an app.
     pub fn release(&self, name: &str, app: App<'_>) -> InstanceId {
         let mut env: BTreeMap<String, String> =
             app.env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
@@ -115,7 +115,6 @@ impl World {
             created_ms: 1,
         };
         self.manifests.add(&release).unwrap();
-        std::fs::create_dir_all(self.data.repository(&release.id.app)).unwrap();
         release.id.instance()
     }
 
