@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::container::Container;
 use crate::memory::KILLED;
+use crate::output::KEPT_LINES;
 use crate::readiness::NotReady;
 use crate::remove::IfRunning;
 use crate::start::Failure;
@@ -39,7 +40,8 @@ impl Docker {
             }
             failure => failure,
         };
-        let (found, tail) = tokio::join!(self.container(container), self.last_lines(container, TAIL_LINES));
+        let turn = self.burials().turn(container).await;
+        let (found, lines) = tokio::join!(self.container(container), self.last_lines(container, KEPT_LINES));
         let found = match found {
             Ok(Some(found)) => found,
             Ok(None) => {
@@ -61,26 +63,32 @@ impl Docker {
             }
             How::Made | How::Opened | How::Found | How::Resumed => {}
         }
-        let tail = match tail {
+        let ended = !found.is_alive();
+        let lines = match lines {
             // On a busy machine the engine tells of an end before it has written down what was printed last.
-            Ok(lines) if lines.is_empty() && !found.is_alive() => {
+            Ok(lines) if lines.is_empty() && ended => {
                 sleep(LATE_LINES).await;
-                self.last_lines(container, TAIL_LINES).await
+                self.last_lines(container, KEPT_LINES).await
             }
-            tail => tail,
+            lines => lines,
         };
-        let tail = tail.unwrap_or_else(|error| {
+        let lines = lines.unwrap_or_else(|error| {
             warn!(app.name = %id.release.app, %error, "the last lines of {id} are lost");
             Vec::new()
         });
+        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].to_vec();
+        if ended {
+            // Before anybody is told, who looks into the log then.
+            self.keep_lines(&found, lines).await;
+        }
         // While it is alive, nobody but us ends it.
-        let memory = match found.is_alive() {
-            true => OverMemory::No,
-            false => self.over_memory(&found, status_of(&failure), release.limits).await,
+        let memory = match ended {
+            false => OverMemory::No,
+            true => self.over_memory(&found, status_of(&failure), release.limits).await,
         };
         let error = told(release, &found, failure, memory, within, tail);
         // It leaves alone what runs.
-        self.bury_later(found);
+        self.bury_later(turn, found, ended);
         error
     }
 

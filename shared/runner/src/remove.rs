@@ -34,7 +34,8 @@ pub(crate) struct Burials(Mutex<HashMap<String, Weak<Turn>>>);
 type Turn = tokio::sync::Mutex<()>;
 
 impl Burials {
-    async fn turn(&self, container: &str) -> OwnedMutexGuard<()> {
+    /// Waits for the turn to end a container.
+    pub(crate) async fn turn(&self, container: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| turn.strong_count() > 0);
@@ -52,6 +53,10 @@ impl Docker {
     /// Ends a container, keeps its output and removes it, its gate as well. Repeatable.
     pub(crate) async fn bury(&self, container: &Container, running: IfRunning) -> Result<(), RunnerError> {
         let _turn = self.burials().turn(&container.id).await;
+        self.bury_in_turn(container, running).await
+    }
+
+    async fn bury_in_turn(&self, container: &Container, running: IfRunning) -> Result<(), RunnerError> {
         if let (Life::Poised(_), IfRunning::Kill) = (container.life, running) {
             // It has printed nothing.
             return self.remove(container, running).await;
@@ -68,11 +73,17 @@ impl Docker {
         self.remove(&ended, running).await
     }
 
-    /// Removes the container of a failed start while nobody waits for it. One that runs stays.
-    pub(crate) fn bury_later(&self, container: Container) {
+    /// Removes the container of a failed start while nobody waits for it, its output first unless it is `kept` already. One
+    /// that runs stays.
+    pub(crate) fn bury_later(&self, turn: OwnedMutexGuard<()>, container: Container, kept: bool) {
         let docker = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = docker.bury(&container, IfRunning::Leave).await {
+            let buried = match kept {
+                true => docker.remove(&container, IfRunning::Leave).await,
+                false => docker.bury_in_turn(&container, IfRunning::Leave).await,
+            };
+            drop(turn);
+            if let Err(error) = buried {
                 let id = &container.instance;
                 warn!(app.name = %id.release.app, %error, "what is left of {id} could not be removed");
             }
