@@ -11,17 +11,28 @@ pub(crate) fn places_here() -> usize {
     std::thread::available_parallelism().map_or(1, |cpus| cpus.get().saturating_sub(1).max(1))
 }
 
+/// How many may wait for a place: more than can be made in the time that a caller has, and half of the calls that the
+/// cleaner's socket serves at once, so that those who only look are served.
+pub(crate) const WAITING_MAX: usize = 256;
+
 /// The places: first come, first served. An app has one start at a time, so that the order is fair among apps.
 #[derive(Debug)]
 pub(crate) struct Places {
     free: Arc<Semaphore>,
+    line: Arc<Semaphore>,
     /// A place has become free, or one who waited for it has left.
     changed: Notify,
 }
 
 impl Places {
     pub(crate) fn new(places: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(places)), changed: Notify::new() }
+        let line = Arc::new(Semaphore::new(WAITING_MAX));
+        Self { free: Arc::new(Semaphore::new(places)), line, changed: Notify::new() }
+    }
+
+    /// Gives the right to wait for a place until it is dropped; `None` if as many wait as may.
+    pub(crate) fn join(&self) -> Option<OwnedSemaphorePermit> {
+        self.line.clone().try_acquire_owned().ok()
     }
 
     /// Waits for a place, for somebody's start.
@@ -33,19 +44,13 @@ impl Places {
         place
     }
 
-    /// Gives a place that is free now, and that nobody waits for.
-    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Place> {
-        let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(Place { places: self.clone(), permit: Some(permit) })
-    }
-
     /// Waits until a place is free that nobody waits for: for what is made ahead, which keeps it for no longer than it takes
     /// to see whether it is still wanted. One at a time may wait so.
     pub(crate) async fn take_idle(self: &Arc<Self>) -> Place {
         loop {
             // A place that becomes free belongs to whoever waits for it.
-            if let Some(place) = self.try_take() {
-                return place;
+            if let Ok(permit) = self.free.clone().try_acquire_owned() {
+                return Place { places: self.clone(), permit: Some(permit) };
             }
             self.changed.notified().await;
         }

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use crate::Cleaner;
 use crate::places::Place;
 
-/// How long a start keeps its place at the most. Making a container takes a fraction of a second; what lasts longer is
-/// the app's own start, which mostly waits, and has limits of its own: it must not keep the others out.
+/// How long a start keeps its place at the most, once its container runs: from then on it is the app's own start, which
+/// mostly waits, and has limits of its own. It must not keep the others out.
 const PLACE_HELD: Duration = Duration::from_secs(1);
 /// How much of its time a start must have left when its place is found: it could not end well with less.
 const ROOM: Duration = Duration::from_secs(1);
@@ -66,21 +66,17 @@ async fn start_in_turn(
     let turn = timeout_at(queue_until, cleaner.turns.take(&id)).await.ok().flatten().ok_or_else(busy)?;
     let mut poised = claimed(cleaner, &id, generation, queue_until).await?.ok_or_else(busy)?;
     let mut place = None;
-    if !is_held_at_a_gate(cleaner, poised.as_ref()) {
-        place = cleaner.places.try_take();
-        // To look costs about a millisecond, which only who would have to wait has to spend.
-        if place.is_none() && !exists(cleaner, &id).await {
-            let asked = Instant::now();
-            place = Some(timeout_at(queue_until, cleaner.places.take()).await.map_err(|_| busy())?);
-            if asked.elapsed() > STANDS {
-                poised = claimed(cleaner, &id, generation, queue_until).await?.ok_or_else(busy)?;
-            }
+    if !was_made_ahead(cleaner, poised.as_ref()) {
+        let (asked, _waiting) = (Instant::now(), cleaner.places.join().ok_or_else(busy)?);
+        place = timeout_at(queue_until, place_of(cleaner, &id)).await.map_err(|_| busy())?;
+        if asked.elapsed() > STANDS {
+            poised = claimed(cleaner, &id, generation, queue_until).await?.ok_or_else(busy)?;
         }
     }
     let queued = began.elapsed();
     let claim = Claim { id, generation, poised };
     let starting = cleaner.config.start.start(&claim, within.saturating_sub(queued));
-    match while_in_place(starting, place).await {
+    match while_in_place(cleaner, &claim.id, starting, place).await {
         Ok(mut started) => {
             started.took.queue_us += queued.as_micros() as u64;
             Ok(started)
@@ -153,27 +149,58 @@ async fn claimed(
     }
 }
 
-/// Whether it only has to be let go, as far as a quick look can tell.
-fn is_held_at_a_gate(cleaner: &Cleaner, poised: Option<&Poised>) -> bool {
+/// Whether nothing has to be made, as far as a quick look can tell: it waits at its gate, or was let go, and runs or has
+/// crashed since.
+fn was_made_ahead(cleaner: &Cleaner, poised: Option<&Poised>) -> bool {
     let gates = cleaner.config.data.gates();
     poised.is_some_and(|poised| {
         let gate = gates.join(poised.gate.to_string());
-        gate.join("go").exists() && !gate.join("opened").exists()
+        let has = |name| gate.join(name).exists();
+        has("go") && (!has("opened") || has("passed"))
     })
 }
 
-/// Whether there is a container that runs or is paused, which needs no place.
+/// Waits for a place to make an instance; `None` if there is one that runs or is paused, which needs none.
+async fn place_of(cleaner: &Cleaner, id: &InstanceId) -> Option<Place> {
+    let waiting = cleaner.places.take();
+    tokio::pin!(waiting);
+    tokio::select! {
+        biased;
+        // In the order of asking, and before the look, which takes its time: who finds a place free does not look.
+        place = waiting.as_mut() => return Some(place),
+        exists = exists(cleaner, id) => if exists { return None },
+    }
+    Some(waiting.await)
+}
+
+/// Whether there is a container that runs or is paused.
 async fn exists(cleaner: &Cleaner, id: &InstanceId) -> bool {
     matches!(cleaner.config.start.look(id).await, Ok(State::Running { .. } | State::Paused { .. }))
 }
 
-/// Gives the place back when the start ends, or takes too long for it.
-async fn while_in_place<T>(starting: impl Future<Output = T>, place: Option<Place>) -> T {
+/// Gives the place back when the start ends, or when its container runs and it takes too long for it.
+async fn while_in_place<T>(
+    cleaner: &Cleaner,
+    id: &InstanceId,
+    starting: impl Future<Output = T>,
+    place: Option<Place>,
+) -> T {
     tokio::pin!(starting);
-    tokio::select! {
-        biased;
-        ended = starting.as_mut() => return ended,
-        () = sleep(PLACE_HELD) => drop(place),
+    if place.is_some() {
+        let runs = async {
+            loop {
+                sleep(PLACE_HELD).await;
+                // An engine that takes long to make one is not given more to make.
+                if exists(cleaner, id).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = starting.as_mut() => return ended,
+            () = runs => drop(place),
+        }
     }
     starting.await
 }

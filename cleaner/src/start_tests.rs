@@ -6,6 +6,7 @@ use func_runner::How;
 use tokio::time::timeout;
 
 use super::*;
+use crate::places::WAITING_MAX;
 use crate::testing::{PLACES, World, addr, blog, instance, poised, release};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -111,6 +112,22 @@ async fn a_hundred_apps_asked_for_at_once_are_started_a_few_at_a_time_in_their_o
     assert_eq!(world.engine.told(), order);
 }
 
+/// Who looked faster used to come first.
+#[tokio::test(start_paused = true)]
+async fn the_order_of_starts_is_that_of_asking_however_long_the_engine_takes_to_say_what_is_there() {
+    let apps = hundred();
+    let world = world_of(&apps).await;
+    world.engine.state().look_takes = |id| {
+        let number: u64 = id.release.app.as_str().trim_start_matches("app-").parse().expect("a number");
+        Duration::from_millis(100 - number)
+    };
+    for ended in herd(&world, &apps, 30 * SECOND).await {
+        ended.expect("started");
+    }
+    let order: Vec<String> = apps.iter().map(|id| format!("start {id}")).collect();
+    assert_eq!(world.engine.told(), order);
+}
+
 #[tokio::test(start_paused = true)]
 async fn those_that_find_no_place_in_time_are_busy_and_nothing_of_them_is_started() {
     let apps = hundred();
@@ -121,6 +138,20 @@ async fn those_that_find_no_place_in_time_are_busy_and_nothing_of_them_is_starte
     assert_eq!(started, 10 * PLACES);
     assert!(ends[started..].iter().all(|end| matches!(end, Err(StartError::Busy { .. }))));
     assert_eq!(world.engine.told().len(), started);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_wait_behind_too_many_is_told_at_once() {
+    let apps: Vec<_> = (0..WAITING_MAX + PLACES + 1).map(|n| instance(&format!("app-{n:03}"))).collect();
+    let world = world_of(&apps).await;
+    let (last, before) = apps.split_last().expect("some");
+    let (starting, world) = (herd(&world, before, 30 * SECOND), &world);
+    tokio::pin!(starting);
+    assert!(timeout(SECOND / 10, starting.as_mut()).await.is_err());
+    let (claim, _) = world.claim(last).await;
+    let began = Instant::now();
+    assert!(matches!(call(world, &claim, 30 * SECOND).await, Err(StartError::Busy { .. })));
+    assert!(began.elapsed() < SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,6 +211,40 @@ async fn what_was_made_ahead_and_is_gone_needs_a_place() {
     call(&world, &claim, SECOND).await.expect("started");
 }
 
+/// It used to wait for a place, and to be told that the machine was busy.
+#[tokio::test(start_paused = true)]
+async fn what_was_let_go_and_has_crashed_is_told_while_all_places_are_taken() {
+    let world = World::cold(&[release("blog")]).await;
+    let (poised, generation) = (poised(1), world.record(&blog()).await.generation);
+    let gate = world.cleaner.config.data.gates().join(poised.gate.to_string());
+    std::fs::create_dir_all(&gate).expect("made");
+    for name in ["go", "opened", "passed"] {
+        std::fs::write(gate.join(name), "").expect("made");
+    }
+    world.ledger.settle(&blog(), generation, func_ledger::Settle::Poise(poised)).await.expect("poised");
+    world.engine.state().containers.insert(blog(), SeenState::Exited);
+    world.engine.state().silent_starts = 1;
+    let mut places = Vec::new();
+    for _ in 0..PLACES {
+        places.push(world.cleaner.places.take().await);
+    }
+    let (claim, _) = world.claim(&blog()).await;
+    let error = call(&world, &claim, 10 * SECOND).await.expect_err("it crashed");
+    assert!(error.is_apps_fault(), "{error}");
+}
+
+/// An engine that was slow to make containers used to be given one more with each second.
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_takes_long_to_make_containers_makes_no_more_of_them_at_once() {
+    let apps: Vec<_> = hundred().into_iter().take(3 * PLACES).collect();
+    let world = world_of(&apps).await;
+    world.engine.state().takes = 3 * SECOND;
+    for ended in herd(&world, &apps, 30 * SECOND).await {
+        ended.expect("started");
+    }
+    assert_eq!(world.engine.state().starting_most, PLACES);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_app_that_does_not_answer_gives_its_place_back() {
     let apps: Vec<_> = hundred().into_iter().take(PLACES).collect();
@@ -189,7 +254,10 @@ async fn an_app_that_does_not_answer_gives_its_place_back() {
     world.engine.state().takes = 20 * SECOND;
     let slow = herd(&world, &apps, 30 * SECOND);
     tokio::pin!(slow);
-    assert!(timeout(SECOND, slow.as_mut()).await.is_err());
+    assert!(timeout(SECOND / 2, slow.as_mut()).await.is_err());
+    for app in &apps {
+        world.engine.state().containers.insert(app.clone(), SeenState::Running { addr: addr() });
+    }
     world.engine.state().takes = SECOND;
     let (claim, _) = world.claim(&blog()).await;
     let started = call(&world, &claim, 10 * SECOND).await.expect("started");

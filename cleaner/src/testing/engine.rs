@@ -27,6 +27,8 @@ pub(crate) struct EngineState {
     pub(crate) starting_most: usize,
     /// How often it was asked what an instance does.
     pub(crate) looks: usize,
+    /// How long it takes to say so.
+    pub(crate) look_takes: fn(&InstanceId) -> Duration,
     pub(crate) memory_bytes: BTreeMap<InstanceId, u64>,
     /// How many of the next calls of these kinds fail.
     pub(crate) failing_starts: usize,
@@ -52,6 +54,7 @@ impl Engine {
             starting: 0,
             starting_most: 0,
             looks: 0,
+            look_takes: |_| Duration::ZERO,
             memory_bytes: BTreeMap::new(),
             failing_starts: 0,
             silent_starts: 0,
@@ -122,9 +125,15 @@ impl Start for Engine {
     }
 
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError> {
-        let mut state = self.state();
-        state.looks += 1;
-        Ok(match state.containers.get(id) {
+        let takes = {
+            let mut state = self.state();
+            state.looks += 1;
+            (state.look_takes)(id)
+        };
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
+        Ok(match self.state().containers.get(id) {
             Some(SeenState::Running { addr }) => State::Running { addr: *addr },
             Some(SeenState::Paused { addr }) => State::Paused { addr: *addr },
             Some(
