@@ -1,7 +1,7 @@
 //! Ahead of time: wakes what is to be kept warm, and what its schedule says, before anybody asks for it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use func_ledger::{Leaving, LedgerError, keep_claim};
@@ -18,6 +18,8 @@ use crate::{Cleaner, start};
 /// How often the clock is looked at, and what is to be kept warm: a fraction of a minute.
 const EVERY: Duration = Duration::from_secs(2);
 const MINUTE_MS: u64 = 60_000;
+/// How many minutes what its schedule says is tried for, where it fails through no fault of the app.
+const DUE_MINUTES: u64 = 5;
 /// How many are woken at once: requests that come meanwhile find a place soon.
 const WAKES: usize = 2;
 /// How often a call to the ledger whose answer did not come is made again, under the same lease.
@@ -53,12 +55,21 @@ struct Wanted {
     schedules: Vec<Schedule>,
 }
 
+/// What its schedule says is to be woken, and was not yet, with the minute that said so.
+#[derive(Debug, Clone, Default)]
+struct Due(Arc<Mutex<BTreeMap<InstanceId, u64>>>);
+
+impl Due {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<InstanceId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 struct Ahead {
     live: HashMap<ReleaseId, Wanted>,
     /// The minute that was looked at last. Those that were missed are not made up for.
     minute: Option<u64>,
-    /// What its schedule says is to be woken, and was not yet.
-    due: BTreeSet<InstanceId>,
+    due: Due,
     places: Arc<Semaphore>,
     /// A wake has ended.
     ended: Arc<Notify>,
@@ -69,7 +80,7 @@ impl Ahead {
         Self {
             live: HashMap::new(),
             minute: None,
-            due: BTreeSet::new(),
+            due: Due::default(),
             places: Arc::new(Semaphore::new(WAKES)),
             ended: Arc::default(),
         }
@@ -79,19 +90,18 @@ impl Ahead {
         self.read(cleaner).await?;
         self.note_due(unix_ms / MINUTE_MS);
         let kept = self.live.iter().filter(|(_, wanted)| wanted.kept).map(|(release, _)| release.instance());
-        let wanted: BTreeSet<InstanceId> = kept.chain(self.due.iter().cloned()).collect();
+        let wanted: BTreeSet<InstanceId> = kept.chain(self.due.all().keys().cloned()).collect();
         if wanted.is_empty() {
             return Ok(());
         }
         let (records, now_ms) = cleaner.config.watch.records().await?;
         for id in wanted {
             let Some(record) = records.get(&id) else { continue };
-            if !may_enter(record, self.due.contains(&id), now_ms) {
+            if !may_enter(record, self.due.all().contains_key(&id), now_ms) {
                 continue;
             }
             let Ok(place) = self.places.clone().try_acquire_owned() else { break };
-            self.due.remove(&id);
-            cleaner.tasks.spawn(wake(cleaner.clone(), id, place, self.ended.clone()));
+            cleaner.tasks.spawn(self.wake(cleaner.clone(), id, place));
         }
         Ok(())
     }
@@ -102,7 +112,7 @@ impl Ahead {
         let live: BTreeSet<ReleaseId> =
             routes.into_iter().map(|(app, route)| ReleaseId { app, number: route.number }).collect();
         self.live.retain(|release, _| live.contains(release));
-        self.due.retain(|id| live.contains(&id.release));
+        self.due.all().retain(|id, _| live.contains(&id.release));
         for release in live {
             self.live.entry(release).or_insert_with_key(|release| wanted(cleaner, release));
         }
@@ -116,7 +126,28 @@ impl Ahead {
         let (from_ms, before_ms) = (minute * MINUTE_MS, (minute * MINUTE_MS).saturating_sub(1));
         let now = |schedule: &Schedule| schedule.next_after(before_ms) == Some(from_ms);
         let due = self.live.iter().filter(|(_, wanted)| wanted.schedules.iter().any(now));
-        self.due.extend(due.map(|(release, _)| release.instance()));
+        let mut all = self.due.all();
+        all.retain(|_, since| minute.abs_diff(*since) < DUE_MINUTES);
+        all.extend(due.map(|(release, _)| (release.instance(), minute)));
+    }
+
+    /// Wakes one. What its schedule says stays due if it fails through no fault of the app.
+    fn wake(
+        &self,
+        cleaner: Arc<Cleaner>,
+        id: InstanceId,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + use<> {
+        let (due, ended) = (self.due.clone(), self.ended.clone());
+        let since = due.all().remove(&id);
+        async move {
+            let is_settled = wake(&cleaner, &id).await;
+            if let (false, Some(since)) = (is_settled, since) {
+                due.all().entry(id).or_insert(since);
+            }
+            drop(place);
+            ended.notify_one();
+        }
     }
 }
 
@@ -139,17 +170,21 @@ fn may_enter(record: &Record, due: bool, now_ms: u64) -> bool {
     }
 }
 
-/// Wakes one instance as an edge would for a request that is over at once.
-async fn wake(cleaner: Arc<Cleaner>, id: InstanceId, place: OwnedSemaphorePermit, ended: Arc<Notify>) {
+/// Wakes one instance as an edge would for a request that is over at once. `false` if it should be tried again.
+async fn wake(cleaner: &Arc<Cleaner>, id: &InstanceId) -> bool {
     let lease = cleaner.lease();
-    match enter(&cleaner, &id, &lease).await {
-        Some(Entry::Warm(_)) => leave(&cleaner, &id, lease).await,
-        Some(Entry::Claimed(claim)) => start_claimed(&cleaner, &claim, lease).await,
+    match enter(cleaner, id, &lease).await {
+        Some(Entry::Warm(_)) => {
+            leave(cleaner, id, lease).await;
+            true
+        }
+        Some(Entry::Claimed(claim)) => start_claimed(cleaner, &claim, lease).await,
         // Somebody else is at it, or it is not its time. Not asked again at once.
-        Some(Entry::Wait | Entry::Retired | Entry::Broken { .. }) | None => sleep(EVERY).await,
+        Some(Entry::Wait | Entry::Retired | Entry::Broken { .. }) | None => {
+            sleep(EVERY).await;
+            false
+        }
     }
-    drop(place);
-    ended.notify_one();
 }
 
 async fn enter(cleaner: &Cleaner, id: &InstanceId, lease: &LeaseId) -> Option<Entry> {
@@ -163,32 +198,42 @@ async fn enter(cleaner: &Cleaner, id: &InstanceId, lease: &LeaseId) -> Option<En
     None
 }
 
-async fn start_claimed(cleaner: &Arc<Cleaner>, claim: &Claim, lease: LeaseId) {
+/// Starts what was claimed. `false` if it should be tried again: nothing was started, and the app is not to blame.
+async fn start_claimed(cleaner: &Arc<Cleaner>, claim: &Claim, lease: LeaseId) -> bool {
     let id = &claim.id;
     let started = tokio::select! {
         biased;
         started = start::start(cleaner, id, claim.generation, Duration::from_millis(WAKE_MS)) => started,
-        () = keep_claim(cleaner.config.enter.as_ref(), claim) => return debug!("{id} is somebody else's"),
+        () = keep_claim(cleaner.config.enter.as_ref(), claim) => Err(StartError::Stale { id: id.clone() }),
     };
     let started = match started {
         Ok(started) => started,
-        Err(StartError::Stale { .. }) => return debug!("{id} is somebody else's"),
+        Err(StartError::Stale { .. }) => {
+            debug!("{id} is somebody else's");
+            return false;
+        }
         Err(e) => {
             warn!(app.name = %id.release.app, release = %id.release, "{id} could not be woken ahead of time: {e}");
-            return give_up(cleaner, claim, &e).await;
+            give_up(cleaner, claim, &e).await;
+            return e.is_apps_fault();
         }
     };
     for _ in 0..ASKS {
         match cleaner.config.enter.woken(claim, started.addr, &lease, started.start_ms()).await {
             Ok(_) => {
                 info!(app.name = %id.release.app, release = %id.release, "woke {id} ahead of time");
-                return leave(cleaner, id, lease).await;
+                leave(cleaner, id, lease).await;
+                return true;
             }
-            Err(LedgerError::Stale(_) | LedgerError::Lost) => return debug!("{id} was woken too late"),
+            Err(LedgerError::Stale(_) | LedgerError::Lost) => {
+                debug!("{id} was woken too late");
+                return false;
+            }
             Err(e) => debug!("the ledger was not told that {id} is awake: {e}"),
         }
         sleep(ASK_AGAIN).await;
     }
+    false
 }
 
 /// Ends a claim under which nothing was started. Only the app's own fault makes others wait.

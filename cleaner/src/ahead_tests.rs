@@ -95,6 +95,30 @@ async fn a_schedule_wakes_at_its_minute_and_then_it_idles_out() {
     assert_eq!(world.phase(&blog()).await, "cold");
 }
 
+/// It used to stay cold until its schedule's next time.
+#[tokio::test(start_paused = true)]
+async fn a_schedule_whose_minute_met_trouble_of_the_engine_is_tried_again_for_a_few_minutes() {
+    for (minutes, phase) in [(1, "warm"), (DUE_MINUTES, "cold")] {
+        let (world, mut ahead) = (World::cold(&[at("5 0 * * *")]).await, Ahead::new());
+        world.engine.state().failing_starts = 1;
+        look(&world, &mut ahead, NEW_YEAR_MS + 5 * MINUTE_MS).await;
+        assert_eq!(world.phase(&blog()).await, "cold");
+        look(&world, &mut ahead, NEW_YEAR_MS + (5 + minutes) * MINUTE_MS).await;
+        assert_eq!(world.phase(&blog()).await, phase, "{minutes} minutes later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_of_an_app_that_does_not_start_is_not_tried_again() {
+    let (world, mut ahead) = (World::cold(&[at("5 0 * * *")]).await, Ahead::new());
+    world.engine.state().silent_starts = 1;
+    look(&world, &mut ahead, NEW_YEAR_MS + 5 * MINUTE_MS).await;
+    assert_eq!(world.phase(&blog()).await, "broken");
+    advance(Duration::from_secs(60)).await;
+    look(&world, &mut ahead, NEW_YEAR_MS + 6 * MINUTE_MS).await;
+    assert_eq!(world.engine.told(), ["start blog-v1.1"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_schedule_on_what_is_warm_counts_as_a_use() {
     let (world, mut ahead) = (World::cold(&[at("* * * * *")]).await, Ahead::new());
