@@ -36,7 +36,7 @@ pub const RESUME_MS: u64 = 20;
 pub const POISED_BYTES: u64 = 4 * 1024 * 1024;
 /// How old a poised container may become before it is made anew.
 pub const POISED_MS: u64 = 24 * 3_600_000;
-/// How many of what was made ahead and is out of date one plan replaces.
+/// How many of what was made ahead and is out of date are replaced at the same time.
 pub const RENEWED_AT_ONCE: usize = 2;
 /// How many cron lines an app may have.
 pub const WARM_AT_MAX: usize = 16;

@@ -144,7 +144,8 @@ fn to_be_poised(known: &Known) -> Vec<&InstanceId> {
 }
 
 /// Gives those whose next start was made ahead as it would not be made now, but for [`RENEWED_AT_ONCE`]: they can be
-/// used as they are, and to replace all of them at once would leave nothing to be used.
+/// used as they are, and to replace all of them at once would leave nothing to be used. What is being replaced, and what
+/// is not made ahead yet, counts; with nothing under way one is replaced all the same, since some can never be made ahead.
 fn stale_and_spared<'a>(
     known: &Known,
     wanted: &[&'a InstanceId],
@@ -154,7 +155,11 @@ fn stale_and_spared<'a>(
         let poised = known.records[**id].poised.as_ref().map(|poised| poised.gate);
         matches!(states.get(**id), Some(SeenState::Poised { gate, fresh: false }) if Some(*gate) == poised)
     };
-    wanted.iter().rev().filter(stale).skip(RENEWED_AT_ONCE).copied().collect()
+    let busy = wanted.iter().filter(|id| known.busy.contains(**id)).count();
+    let held = |id: &&&InstanceId| matches!(states.get(**id), Some(SeenState::Poised { .. }));
+    let bare = wanted.iter().filter(|id| !known.busy.contains(**id) && !held(id)).count();
+    let at_once = RENEWED_AT_ONCE.saturating_sub(busy + bare).max(usize::from(busy == 0));
+    wanted.iter().rev().filter(stale).skip(at_once).copied().collect()
 }
 
 /// Whether an instance that is to be poised is not, or not as the ledger has it.

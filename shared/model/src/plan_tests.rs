@@ -304,8 +304,22 @@ fn what_is_out_of_date_is_replaced_a_few_at_a_time_the_least_recently_used_first
             state,
         });
     }
-    let discard = |name: &str| Step::Discard { id: release(name).instance(), generation: 5 };
-    assert_eq!(plan(&known, &seen, NOW), [discard("app3-v1"), discard("app4-v1")]);
+    let instance = |n: u64| release(&format!("app{n}-v1")).instance();
+    let discard = |n: u64| Step::Discard { id: instance(n), generation: 5 };
+    let poise = |n: u64| Step::Poise { id: instance(n), generation: 5 };
+    assert_eq!(plan(&known, &seen, NOW), [discard(3), discard(4)]);
+    // While those are discarded, or made anew, no other is.
+    known.busy = [instance(3), instance(4)].into();
+    assert_eq!(plan(&known, &seen, NOW), []);
+    known.busy.clear();
+    // One that is gone, and is made now, counts.
+    seen.containers.pop();
+    known.records.get_mut(&instance(4)).expect("known").poised = None;
+    assert_eq!(plan(&known, &seen, NOW), [discard(3), poise(4)]);
+    // Those that cannot be made ahead keep nobody from being renewed.
+    seen.containers.pop();
+    known.records.get_mut(&instance(3)).expect("known").poised = None;
+    assert_eq!(plan(&known, &seen, NOW), [discard(2), poise(3), poise(4)]);
 }
 
 #[test]
