@@ -375,8 +375,9 @@ impl ProxyHttp for Proxy {
         let shown_page = matches!(ctx.refusal, Some(Refusal::Starting { .. }));
         match error {
             Some(e) if !client_left && !shown_page && (status >= 500 || status == 0) => {
+                let why = ctx.refusal.as_ref().map_or_else(|| e.to_string(), Refusal::text);
                 warn!(
-                    app.name = app, request.id = %id, took_ms, status, "{method} {host}{path} failed: {e}"
+                    app.name = app, request.id = %id, took_ms, status, "{method} {host}{path} failed: {why}"
                 )
             }
             Some(e) => {

@@ -4,7 +4,8 @@
 //! few milliseconds, whoever else is served here would wait behind all of them, wherever it could run: nobody can tell
 //! what a new connection wants before its head is read. So new connections run on all CPUs but one: on the others they
 //! find no turn, and wait in a queue of their own, which takes no time. Who is known, since it was let in to what is
-//! warm, or is being answered, needs no turn, and always finds a CPU that has not the crowd.
+//! warm, or is being answered, needs no turn, and always finds a CPU that has not the crowd. On a kept connection that
+//! ends with a request for what sleeps.
 //!
 //! A turn is for as long as a task runs without a pause: nobody waits for anything while it has one.
 
@@ -52,6 +53,11 @@ impl Turns {
 pub(crate) fn known() {
     // Elsewhere there are no turns.
     let _ = KNOWN.try_with(|known| known.set(true));
+}
+
+/// The connection of this task takes turns from now on, as a new one does: it was kept, and asks for what sleeps.
+pub(crate) fn unknown() {
+    let _ = KNOWN.try_with(|known| known.set(false));
 }
 
 #[cfg(test)]
@@ -117,6 +123,25 @@ mod tests {
         assert!(ran, "it is known now, and has not ended");
         let _taken = turns.0.acquire().await.expect("open");
         may_end.store(true, Ordering::SeqCst);
+        one.await;
+    }
+
+    #[tokio::test]
+    async fn who_was_known_takes_turns_again() {
+        let turns = Turns::new(1);
+        let serving = async {
+            known();
+            yield_now().await;
+            unknown();
+            yield_now().await;
+        };
+        let mut one = Box::pin(turns.take(Box::pin(serving)));
+        assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await);
+        let taken = turns.0.acquire().await.expect("open");
+        for _ in 0..3 {
+            assert!(poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_pending())).await, "it has no turn");
+        }
+        drop(taken);
         one.await;
     }
 

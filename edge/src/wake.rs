@@ -24,6 +24,7 @@ use crate::patience::{PATIENCE, Patience, TELL_AGAIN, tell};
 use crate::slot::{InFlight, Looked, Slot, Slots};
 use crate::starter::{Gates, Starter, places_here};
 use crate::trace::{Log, Part, Trace, Way};
+use crate::turns;
 
 const WAKE: Duration = Duration::from_millis(WAKE_MS);
 /// A flight outlives a stop that it waits for, and a start of somebody else's.
@@ -110,6 +111,7 @@ impl Wake {
             if let Some(in_flight) = slot.try_enter() {
                 return Ok(Entered { in_flight, trace, pass });
             }
+            turns::unknown();
             // It is over already: nobody of that landing goes any more.
             drop(pass.take());
             let launch = || self.launch(slot.clone());

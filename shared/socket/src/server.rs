@@ -113,7 +113,7 @@ async fn accept(
     };
     let own = geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == 0 || peer.uid() == own => Some((stream, place)),
+        Ok(peer) if may_call(peer.uid(), own) => Some((stream, place)),
         Ok(peer) => {
             warn!(uid = peer.uid(), "turned away a call of another user");
             None
@@ -123,6 +123,11 @@ async fn accept(
             None
         }
     }
+}
+
+/// Whoever could do everything anyway: root, and the user that the service runs as.
+fn may_call(caller: u32, own: u32) -> bool {
+    caller == 0 || caller == own
 }
 
 async fn answer(stream: UnixStream, router: Router, closing: CancellationToken) {
@@ -141,5 +146,18 @@ async fn answer(stream: UnixStream, router: Router, closing: CancellationToken) 
     };
     if let Err(e) = ended {
         debug!(error = %e, "a caller left");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_but_root_and_the_services_own_user_may_call() {
+        for (caller, own, may) in [(0, 1000, true), (1000, 1000, true), (1001, 1000, false), (1000, 0, false)]
+        {
+            assert_eq!(may_call(caller, own), may, "{caller} calls {own}");
+        }
     }
 }
