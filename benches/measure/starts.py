@@ -1,17 +1,17 @@
-"""The containers that the engine started, by its own events."""
+"""The containers that the engine started, as it tells of each."""
 
-import json
-import urllib.parse
-
-from .failure import Unmeasured
+from datetime import datetime, timezone
 
 
 def starts(engine, since, until, *labels):
-    """Gives the ids of the containers with all these labels that were started between two Unix times in seconds."""
-    asked = {"label": list(labels), "event": ["start"], "type": ["container"]}
-    between = {"since": f"{since:.6f}", "until": f"{until:.6f}"}
-    query = urllib.parse.urlencode(between | {"filters": json.dumps(asked)})
-    status, answer = engine.raw("GET", f"/events?{query}")
-    if status != 200:
-        raise Unmeasured(f"the engine told no events: {status} {answer[:300]!r}")
-    return [json.loads(line)["id"] for line in answer.splitlines() if line.strip()]
+    """Gives the ids of the containers with all these labels that were started between two Unix times in seconds, and are
+    there still. Not by the engine's events: it keeps the last 256 of them, which is those of 85 containers."""
+    found = (engine.container(container) for container in engine.containers(*labels))
+    return [each["Id"] for each in found if since <= seconds(each["State"]["StartedAt"]) <= until]
+
+
+def seconds(told):
+    """Gives the Unix time of one of the engine's, which have nanoseconds and are in UTC."""
+    whole, _, part = told.removesuffix("Z").partition(".")
+    at = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc)
+    return at.timestamp() + float(f"0.{part or 0}")
