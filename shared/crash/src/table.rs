@@ -64,7 +64,7 @@ pub const POINTS: &[Point] = &[
     point("cleaner", "after_held", "the process waits at its gate, the ledger does not know"),
     point("cleaner", "after_poised", "the ledger knows what was made ahead"),
     point("cleaner", "after_started", "the instance is ready, whoever asked is not answered"),
-    point("cleaner", "after_discard", "the container of a failed start is gone"),
+    point("cleaner", "after_discard", "why a start failed is in the log, and its container is there still"),
     // The freeze.
     point("cleaner", "after_freeze", "the ledger has given the permit to pause"),
     point("cleaner", "after_pause", "the container is paused"),

@@ -11,7 +11,7 @@ use crate::container::Container;
 use crate::memory::KILLED;
 use crate::output::KEPT_LINES;
 use crate::readiness::NotReady;
-use crate::remove::IfRunning;
+use crate::remove::{IfRunning, Remains};
 use crate::start::Failure;
 use crate::{Docker, How, OverMemory, StartError};
 
@@ -22,7 +22,7 @@ const GATE_STATUSES: [i64; 2] = [126, 127];
 const LATE_LINES: Duration = Duration::from_millis(50);
 
 impl Docker {
-    /// Ends what a failed start left, and says why it failed. What has ended is removed afterwards, while nobody waits.
+    /// Ends what a failed start left, and says why it failed. What remains is removed afterwards, while nobody waits.
     /// What ran before the start is left running: somebody may have a request in it.
     pub(crate) async fn failed_start(
         &self,
@@ -31,12 +31,12 @@ impl Docker {
         how: How,
         failure: Failure,
         within: Duration,
-    ) -> StartError {
+    ) -> (StartError, Option<Remains>) {
         let id = &release.id.instance();
         let failure = match failure {
             Failure::Start(error) => {
                 self.discard(container).await;
-                return error;
+                return (error, None);
             }
             failure => failure,
         };
@@ -46,19 +46,15 @@ impl Docker {
             Ok(Some(found)) => found,
             Ok(None) => {
                 let status = status_of(&failure).unwrap_or(KILLED);
-                return StartError::Exited {
-                    id: id.clone(),
-                    status,
-                    memory: OverMemory::No,
-                    tail: Vec::new(),
-                };
+                let (id, memory) = (id.clone(), OverMemory::No);
+                return (StartError::Exited { id, status, memory, tail: Vec::new() }, None);
             }
-            Err(error) => return error.into(),
+            Err(error) => return (error.into(), None),
         };
         match how {
             How::Made | How::Opened if found.is_alive() => {
                 if let Err(error) = self.kill(&found.id).await {
-                    return error.into();
+                    return (error.into(), None);
                 }
             }
             How::Made | How::Opened | How::Found | How::Resumed => {}
@@ -87,9 +83,7 @@ impl Docker {
             true => self.over_memory(&found, status_of(&failure), release.limits).await,
         };
         let error = told(release, &found, failure, memory, within, tail);
-        // It leaves alone what runs.
-        self.bury_later(turn, found, ended);
-        error
+        (error, Some(Remains { turn, container: found, kept: ended }))
     }
 
     /// Removes a container that never ran.

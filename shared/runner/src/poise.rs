@@ -144,7 +144,11 @@ impl Docker {
             Ok(None) => Failure::Exited { status: None },
             Err(failure) => failure,
         };
-        Err(self.failed_start(release, &container, How::Made, failure, HELD_WITHIN).await)
+        let (error, remains) = self.failed_start(release, &container, How::Made, failure, HELD_WITHIN).await;
+        if let Some(remains) = remains {
+            self.bury_later(remains);
+        }
+        Err(error)
     }
 
     /// Waits until the process of a container waits at its gate.

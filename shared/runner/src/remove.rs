@@ -33,6 +33,14 @@ pub(crate) struct Burials(Mutex<HashMap<String, Weak<Turn>>>);
 
 type Turn = tokio::sync::Mutex<()>;
 
+/// The container of a failed start, in its turn.
+pub(crate) struct Remains {
+    pub(crate) turn: OwnedMutexGuard<()>,
+    pub(crate) container: Container,
+    /// Its output is in the log already.
+    pub(crate) kept: bool,
+}
+
 impl Burials {
     /// Waits for the turn to end a container.
     pub(crate) async fn turn(&self, container: &str) -> OwnedMutexGuard<()> {
@@ -73,10 +81,9 @@ impl Docker {
         self.remove(&ended, running).await
     }
 
-    /// Removes the container of a failed start while nobody waits for it, its output first unless it is `kept` already. One
-    /// that runs stays.
-    pub(crate) fn bury_later(&self, turn: OwnedMutexGuard<()>, container: Container, kept: bool) {
-        let docker = self.clone();
+    /// Removes the container of a failed start while nobody waits for it. One that runs stays.
+    pub(crate) fn bury_later(&self, remains: Remains) {
+        let (docker, Remains { turn, container, kept }) = (self.clone(), remains);
         tokio::spawn(async move {
             let buried = match kept {
                 true => docker.remove(&container, IfRunning::Leave).await,

@@ -108,8 +108,11 @@ impl Docker {
             }
             Err(failure) => failure,
         };
-        let error = self.failed_start(&release, &container, how, failure, within).await;
+        let (error, remains) = self.failed_start(&release, &container, how, failure, within).await;
         point("after_discard");
+        if let Some(remains) = remains {
+            self.bury_later(remains);
+        }
         info!(app.name = %id.release.app, release = %id.release, %error, "{id} did not start");
         Err(error)
     }
