@@ -295,27 +295,21 @@ fn what_is_out_of_date_is_replaced_a_few_at_a_time_the_least_recently_used_first
         known.current.insert(live.app.clone(), live.number);
         known.routes.insert(live.app.clone(), live.number);
         known.releases.insert(live.clone());
-        let record = Record { used_ms: NOW - n, ..ahead(u128::from(n)) };
-        known.records.insert(live.instance(), record);
+        known.records.insert(live.instance(), Record { used_ms: NOW - n, ..ahead(u128::from(n)) });
         let state = SeenState::Poised { gate: GateName::new(u128::from(n)), fresh: false };
-        seen.containers.push(SeenContainer {
-            container: live.to_string(),
-            instance: Some(live.instance()),
-            state,
-        });
+        let (container, instance) = (live.to_string(), Some(live.instance()));
+        seen.containers.push(SeenContainer { container, instance, state });
     }
-    let instance = |n: u64| release(&format!("app{n}-v1")).instance();
-    let discard = |n: u64| Step::Discard { id: instance(n), generation: 5 };
-    let poise = |n: u64| Step::Poise { id: instance(n), generation: 5 };
+    let instance = |n| release(&format!("app{n}-v1")).instance();
+    let discard = |n| Step::Discard { id: instance(n), generation: 5 };
+    let poise = |n| Step::Poise { id: instance(n), generation: 5 };
     assert_eq!(plan(&known, &seen, NOW), [discard(3), discard(4)]);
-    // While those are discarded, or made anew, no other is.
     known.busy = [instance(3), instance(4)].into();
-    assert_eq!(plan(&known, &seen, NOW), []);
+    assert_eq!(plan(&known, &seen, NOW), [], "while those are discarded, or made anew, no other is");
     known.busy.clear();
-    // One that is gone, and is made now, counts.
     seen.containers.pop();
     known.records.get_mut(&instance(4)).expect("known").poised = None;
-    assert_eq!(plan(&known, &seen, NOW), [discard(3), poise(4)]);
+    assert_eq!(plan(&known, &seen, NOW), [discard(3), poise(4)], "one that is made now counts");
     // Those that cannot be made ahead keep nobody from being renewed.
     seen.containers.pop();
     known.records.get_mut(&instance(3)).expect("known").poised = None;

@@ -200,10 +200,11 @@ impl Manifests {
     /// [`StoreError::Io`].
     pub fn remove_app(&self, app: &AppName) -> Result<(), StoreError> {
         let dir = self.dir(app);
-        // A number that cannot be read must not keep the app.
+        // Neither a number that cannot be read nor a full disk, which this would free, keeps the app: without the note only
+        // what its last instance prints stays.
         let last = self.number(app, "last").unwrap_or_default();
         if let Some(last) = last.max(self.numbers(app)?.pop_last()) {
-            replace(&dir.join("removed"), format!("{}\n", last.0).as_bytes(), 0o644)?;
+            let _ = replace(&dir.join("removed"), format!("{}\n", last.0).as_bytes(), 0o644);
         }
         remove(&dir.join("current"))?;
         let entries = match fs::read_dir(&dir) {
@@ -320,6 +321,19 @@ mod tests {
         assert_eq!(number, ReleaseNumber(3), "names are never used twice");
         let next = ReleaseId { number, ..first.id };
         assert!(!manifests.is_removed(&next).expect("known"), "the next app of the name is another");
+    }
+
+    #[test]
+    fn an_app_is_removed_though_nothing_can_be_written() {
+        let (dir, manifests) = manifests();
+        let first = release("blog-v1");
+        manifests.add(&first).expect("stored");
+        manifests.set_current(&first.id).expect("set");
+        // No file takes the place of a folder.
+        fs::create_dir(dir.path().join("manifest/blog/removed")).expect("made");
+        manifests.remove_app(&first.id.app).expect("removed");
+        assert_eq!(manifests.live(&first.id.app).expect("read"), None);
+        assert_eq!(manifests.apps().expect("read"), vec![]);
     }
 
     #[test]
