@@ -2,6 +2,7 @@
 
 mod agreement;
 mod apart;
+mod attacks;
 mod bad_input;
 mod big;
 mod bodies;
