@@ -9,6 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
+#[path = "pooling_tests.rs"]
+mod pooling;
+
 use crate::fake::{Cleaner, Gate, app, ledger, restore, silent, started};
 
 struct World {

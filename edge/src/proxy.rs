@@ -137,8 +137,8 @@ impl Proxy {
         peer.options.connection_timeout = Some(CONNECT);
         // The one that an upgrade's own connector keeps to as well.
         peer.options.total_connection_timeout = Some(CONNECT);
-        // An unsafe request is not repeated, so it must not meet a connection that the app is just closing:
-        // it gets a new one, and leaves none behind.
+        // An unsafe request is not repeated, so it must not meet a connection that the app is just closing; and what has
+        // a body must leave none behind, since the app may take that for the next request.
         let kept = request == Kind::Safe;
         peer.options.idle_timeout = Some(if kept { UPSTREAM_IDLE } else { Duration::ZERO });
         if !kept {

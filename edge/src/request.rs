@@ -1,6 +1,6 @@
 //! What is read out of a request's head.
 
-use http::header;
+use http::{HeaderMap, Method, header};
 use pingora::proxy::Session;
 
 /// The longest request id that is taken over.
@@ -34,12 +34,12 @@ pub(crate) fn request_id(session: &Session, trusted: bool) -> String {
     }
 }
 
-/// What decides which connection a request gets.
+/// What decides which connection to the app a request gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// GET, HEAD and the like: may be sent on a kept connection.
+    /// GET and the like, with nothing behind the head: may share a kept connection.
     Safe,
-    /// Everything else: has a new connection, which cannot be closing.
+    /// Everything else: gets a connection of its own, which cannot be closing and serves nobody afterwards.
     Unsafe,
     /// A WebSocket: has its connection for itself.
     Upgrade,
@@ -47,15 +47,54 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn of(session: &Session) -> Self {
+        let request = session.req_header();
         match session.is_upgrade_req() {
             true => Self::Upgrade,
-            false if session.req_header().method.is_safe() => Self::Safe,
+            false if shares(&request.method, &request.headers) => Self::Safe,
             false => Self::Unsafe,
         }
     }
 }
 
+/// Whether app and edge certainly agree on where a request and its answer end.
+///
+/// Many servers do not read the body of a GET, and take it for the next request on the connection; some write a body
+/// after the head that answers HEAD. Either would answer whoever uses the connection next.
+fn shares(method: &Method, headers: &HeaderMap) -> bool {
+    let bodiless = !headers.contains_key(header::TRANSFER_ENCODING)
+        && !headers.contains_key(header::EXPECT)
+        && headers.get_all(header::CONTENT_LENGTH).iter().all(|length| length == "0");
+    method.is_safe() && *method != Method::HEAD && bodiless
+}
+
 /// Whether the client asks where the time went.
 pub(crate) fn is_traced(session: &Session) -> bool {
     session.req_header().headers.get(TRACE).is_some_and(|value| value == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(method: Method, headers: &[(header::HeaderName, &'static str)]) -> bool {
+        let value = |(name, value): &(header::HeaderName, &'static str)| {
+            (name.clone(), header::HeaderValue::from_static(value))
+        };
+        shares(&method, &headers.iter().map(value).collect())
+    }
+
+    #[test]
+    fn only_a_safe_request_with_nothing_behind_its_head_shares_a_connection() {
+        use header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+        assert!(shared(Method::GET, &[]) && shared(Method::OPTIONS, &[]));
+        assert!(shared(Method::GET, &[(CONTENT_LENGTH, "0")]));
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD] {
+            assert!(!shared(method.clone(), &[]), "{method}");
+        }
+        for length in ["1", "00", "0, 1", "+0", ""] {
+            assert!(!shared(Method::GET, &[(CONTENT_LENGTH, length)]), "{length}");
+        }
+        assert!(!shared(Method::GET, &[(TRANSFER_ENCODING, "chunked")]));
+        assert!(!shared(Method::GET, &[(EXPECT, "100-continue")]));
+    }
 }

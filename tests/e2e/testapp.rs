@@ -2,7 +2,9 @@
 //!
 //! At start the file `/behave` may say otherwise: `exit` prints a line and exits with 3, `silent` never listens, `slow`
 //! listens after 6 s, `stubborn` does not end when it is asked to, `narrow 3` answers one after the other, 3 ms each,
-//! and lets five wait, as the servers of scripting languages do.
+//! and lets five wait, as the servers of scripting languages do; `raw` is [`origin`].
+
+mod origin;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -37,6 +39,7 @@ fn main() {
             std::thread::sleep(Duration::from_secs(3_600));
         },
         "slow" => std::thread::sleep(Duration::from_secs(6)),
+        "raw" => origin::serve(port()),
         other => {
             if let Some(ms) = other.strip_prefix("narrow ") {
                 narrow(Duration::from_millis(ms.parse().expect("a number")));
@@ -47,9 +50,13 @@ fn main() {
     runtime.expect("a runtime").block_on(serve());
 }
 
+fn port() -> u16 {
+    std::env::var("PORT").expect("PORT is set").parse().expect("PORT is a port")
+}
+
 /// Serves with the shortest queue that is common.
 fn narrow(takes: Duration) {
-    let port: u16 = std::env::var("PORT").expect("PORT is set").parse().expect("PORT is a port");
+    let port = port();
     // Lets the many ask who come at the start.
     std::thread::sleep(Duration::from_millis(500));
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
@@ -88,7 +95,7 @@ async fn terminated(behaviour: String) {
 }
 
 async fn serve() {
-    let port: u16 = std::env::var("PORT").expect("PORT is set").parse().expect("PORT is a port");
+    let port = port();
     let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await.expect("the port is free");
     println!("listening on {port}");
     let app = Router::new()
