@@ -2,22 +2,48 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A TCP stream whose reads and writes fail once the token is set.
+/// How much a client may still send, until the limit is lifted.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowance(Arc<AtomicU64>);
+
+impl Allowance {
+    pub(crate) fn new(bytes: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    pub(crate) fn lift(&self) {
+        self.0.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Takes off what was read; `false` once more was read than allowed.
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| match left {
+            u64::MAX => Some(left),
+            left => left.checked_sub(bytes as u64),
+        });
+        taken.is_ok()
+    }
+}
+
+/// A TCP stream whose reads and writes fail once the token is set, and whose reads fail beyond the allowance.
 pub(crate) struct Cut {
     stream: TcpStream,
+    allowance: Allowance,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     token: CancellationToken,
 }
 
 impl Cut {
-    pub(crate) fn new(stream: TcpStream, token: CancellationToken) -> Self {
-        Self { stream, cut: Box::pin(token.clone().cancelled_owned()), token }
+    pub(crate) fn new(stream: TcpStream, token: CancellationToken, allowance: Allowance) -> Self {
+        Self { stream, allowance, cut: Box::pin(token.clone().cancelled_owned()), token }
     }
 
     fn poll_cut(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -35,7 +61,12 @@ impl AsyncRead for Cut {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_cut(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() && !self.allowance.take(buffer.filled().len() - before) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        read
     }
 }
 
@@ -55,5 +86,18 @@ impl AsyncWrite for Cut {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_ends_unless_it_is_lifted() {
+        let allowance = Allowance::new(10);
+        assert!(allowance.take(4) && allowance.take(6) && !allowance.take(1));
+        allowance.lift();
+        assert!(allowance.take(usize::MAX) && allowance.take(usize::MAX));
     }
 }

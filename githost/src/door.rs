@@ -1,9 +1,7 @@
-//! Accepts connections for both doors, and counts them.
+//! Accepts connections for both doors.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -11,59 +9,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::ADDRESS_CONNECTIONS_MAX;
-
-/// The places for connections at one door: so many in all, and so many for one address.
-#[derive(Debug)]
-pub(crate) struct Places {
-    taken: Mutex<HashMap<IpAddr, usize>>,
-    max: usize,
-}
-
-/// One taken place; dropping it frees it.
-#[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
-    address: IpAddr,
-}
-
-impl Places {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { taken: Mutex::new(HashMap::new()), max })
-    }
-
-    /// Takes a place; `None` if there is none left, in all or for this address.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.values().sum::<usize>() >= self.max {
-            return None;
-        }
-        let mine = taken.entry(address).or_default();
-        if *mine >= ADDRESS_CONNECTIONS_MAX {
-            return None;
-        }
-        *mine += 1;
-        Some(Place { places: self.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mine) = taken.get_mut(&self.address) {
-            *mine -= 1;
-            if *mine == 0 {
-                taken.remove(&self.address);
-            }
-        }
-    }
-}
+use crate::places::{Place, Places};
 
 /// What the listeners of one door share.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     pub(crate) places: Arc<Places>,
-    /// Told to who finds no place.
+    /// Sent to a client that finds no place.
     pub(crate) full: &'static str,
     pub(crate) tasks: TaskTracker,
 }
@@ -75,7 +27,7 @@ pub(crate) struct Door {
 pub(crate) fn open<F: Future<Output = ()> + Send + 'static>(
     door: Door,
     listeners: Vec<std::net::TcpListener>,
-    serve: impl Fn(TcpStream) -> F + Clone + Send + Sync + 'static,
+    serve: impl Fn(TcpStream, Arc<Place>) -> F + Clone + Send + Sync + 'static,
     shutdown: &CancellationToken,
 ) -> io::Result<()> {
     for bound in listeners {
@@ -90,7 +42,7 @@ pub(crate) fn open<F: Future<Output = ()> + Send + 'static>(
 async fn accept<F: Future<Output = ()> + Send + 'static>(
     door: Door,
     listener: TcpListener,
-    serve: impl Fn(TcpStream) -> F,
+    serve: impl Fn(TcpStream, Arc<Place>) -> F,
 ) {
     loop {
         let (mut stream, address) = match listener.accept().await {
@@ -104,35 +56,19 @@ async fn accept<F: Future<Output = ()> + Send + 'static>(
         };
         // Without it, a line of a hook may wait for the next.
         let _ = stream.set_nodelay(true);
-        let Some(place) = door.places.take(address.ip().to_canonical()) else {
-            tracing::warn!("no place for a connection from {}", address.ip());
+        let Some(place) = door.places.take(address.ip(), rand::random_range(0..100)) else {
+            // Its address holds its share, or makes a crowd: a line for each would be another way to fill the disk.
+            tracing::debug!("no place for a connection from {}", address.ip());
             // A new socket takes so few bytes without waiting.
             let telling = stream.write_all(door.full.as_bytes());
             let _ = tokio::time::timeout(Duration::from_millis(10), telling).await;
             continue;
         };
-        let serving = serve(stream);
+        let place = Arc::new(place);
+        let serving = serve(stream, place.clone());
         door.tasks.spawn(async move {
             serving.await;
             drop(place);
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_never_takes_all_places() {
-        let places = Places::new(ADDRESS_CONNECTIONS_MAX + 1);
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let held: Vec<_> = (0..ADDRESS_CONNECTIONS_MAX).map(|_| places.take(one).expect("a place")).collect();
-        assert!(places.take(one).is_none());
-        let last = places.take(other).expect("a place for another address");
-        assert!(places.take(IpAddr::from([10, 0, 0, 3])).is_none(), "no more than the places in all");
-        drop((held, last));
-        assert!(places.take(one).is_some());
-        assert!(places.taken.lock().expect("a lock").is_empty(), "who left is forgotten");
     }
 }

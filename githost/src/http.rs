@@ -25,17 +25,18 @@ use crate::admission::{Admission, admission};
 use crate::call::{Call, Program, Protocol, Talk, app};
 use crate::host::{Host, Outcome, log_error};
 use crate::limits::{
-    CHUNK_BYTES, CHUNKS_MAX, DISCARD, HTTP_CONNECTION, HTTP_HEAD, HTTP_HEAD_BYTES, HTTP_HEADERS_MAX,
+    CHUNK_BYTES, CHUNKS_MAX, DISCARD, HTTP_CONNECTION, HTTP_HEAD, HTTP_HEAD_BYTES, HTTP_HEADERS_MAX, LOGIN,
     TOKEN_REFUSAL,
 };
+use crate::places::Place;
 use crate::relay::{Ending, Input, Wire};
 
-/// Told to who finds no place.
+/// Sent to a client that finds no place.
 pub(crate) const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
      content-type: text/plain\r\ncontent-length: 52\r\n\r\nfunc: too many connections: please try again later.\n";
 
 const HELP: &str = "func: a git host. To deploy: git push http://func:<token>@<this host>/<app> main\n";
-const LOGIN: &str = "func: the token is missing or wrong. Use any user name, and as the password the token that func \
+const NO_TOKEN: &str = "func: the token is missing or wrong. Use any user name, and as the password the token that func \
      showed at its first start; `func token` makes a new one.\n";
 const DUMB: &str = "func: only git's smart HTTP is served, which every git since 1.6.6 speaks\n";
 
@@ -50,11 +51,11 @@ pub(crate) struct Http {
 }
 
 /// Serves one connection until the client leaves or has to.
-pub(crate) async fn serve(http: Arc<Http>, stream: TcpStream) {
-    let shared = http.clone();
+pub(crate) async fn serve(http: Arc<Http>, stream: TcpStream, place: Arc<Place>) {
+    let shared = (http.clone(), place.clone());
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let http = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&http, request.map(Body::new)).await) }
+        let (http, place) = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&http, &place, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -64,8 +65,9 @@ pub(crate) async fn serve(http: Arc<Http>, stream: TcpStream) {
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let limit = tokio::time::sleep(http.host.within.saturating_add(HTTP_CONNECTION));
-    tokio::pin!(limit);
-    let mut leaving = false;
+    let login = tokio::time::sleep(LOGIN);
+    tokio::pin!(limit, login);
+    let (mut leaving, mut starting) = (false, true);
     loop {
         tokio::select! {
             ended = &mut connection => {
@@ -78,6 +80,14 @@ pub(crate) async fn serve(http: Arc<Http>, stream: TcpStream) {
                 leaving = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = &mut login, if starting => {
+                starting = false;
+                if place.is_starting() {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            () = place.evicted() => return,
             () = http.cut.cancelled() => return,
             () = &mut limit => return,
         }
@@ -121,7 +131,7 @@ fn wanted(request: &Request<Body>) -> Wanted {
     Wanted::Other
 }
 
-async fn answer(http: &Http, request: Request<Body>) -> Response {
+async fn answer(http: &Http, place: &Place, request: Request<Body>) -> Response {
     let wanted = wanted(&request);
     match wanted {
         Wanted::Help => return text(StatusCode::OK, HELP),
@@ -136,6 +146,9 @@ async fn answer(http: &Http, request: Request<Body>) -> Response {
             tokio::time::sleep(TOKEN_REFUSAL).await;
             return challenge();
         }
+    }
+    if !place.admit() {
+        return refusal(&HostError::Crowded);
     }
     let Wanted::Git { program, talk, repository } = wanted else { return text(StatusCode::FORBIDDEN, DUMB) };
     let app = match app(&repository) {
@@ -223,7 +236,7 @@ fn stream(call: &Call, first: Option<Bytes>, rest: mpsc::Receiver<Bytes>) -> Res
 }
 
 fn challenge() -> Response {
-    let mut response = text(StatusCode::UNAUTHORIZED, LOGIN);
+    let mut response = text(StatusCode::UNAUTHORIZED, NO_TOKEN);
     let realm = HeaderValue::from_static("Basic realm=\"func\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
     response

@@ -7,6 +7,7 @@
 //! Nothing is cached: keys and token are read for each try, so that a change holds at once.
 
 mod admission;
+mod apart;
 mod call;
 mod cut;
 mod door;
@@ -17,6 +18,8 @@ mod host_key;
 mod http;
 mod keys;
 pub mod limits;
+mod pace;
+mod places;
 mod presence;
 mod process;
 mod relay;
@@ -36,11 +39,13 @@ use tokio_util::task::TaskTracker;
 
 pub use error::HostError;
 
-use crate::door::{Door, Places};
+use crate::door::Door;
 use crate::host::Host;
 use crate::http::Http;
 use crate::keys::Keys;
-use crate::limits::{FAREWELL, HTTP_CONNECTIONS_MAX, SSH_CONNECTIONS_MAX};
+use crate::limits::{FAREWELL, HTTP_ROOM, SSH_ROOM};
+use crate::pace::Pace;
+use crate::places::Places;
 use crate::process::Git;
 use crate::ssh::Ssh;
 
@@ -68,11 +73,16 @@ pub struct Config {
     pub drain: Duration,
 }
 
-/// Serves both doors until `shutdown` is set; then lets what is in flight end, up to `config.drain`, and leaves.
+/// Serves both doors until `shutdown` is set; then lets what is in flight end, up to `config.drain`, and leaves. All of
+/// it runs on threads of its own, behind those of the caller.
 ///
 /// # Errors
-/// If a listener cannot be used, or the host key can neither be read nor made.
+/// If a listener cannot be used, the host key can neither be read nor made, or the git host panicked.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    apart::apart(serve(config, shutdown)).await
+}
+
+async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Config { data, ssh, http, hooks, extra_keys, push_bytes_max, command_within, search_path, drain } =
         config;
     let git = Git { search_path, hooks, root: data.root().to_owned(), push_bytes_max };
@@ -88,6 +98,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         host: host.clone(),
         keys: Keys::new(key_files),
         config: ssh::config(&host_key).context("use the SSH host key")?,
+        pace: Pace::new(),
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
         cut: cut.clone(),
@@ -95,11 +106,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let http_door = Http { host, tasks: tasks.clone(), shutdown: shutdown.clone(), cut: cut.clone() };
     let http_door = Arc::new(http_door);
 
-    let door = Door { places: Places::new(SSH_CONNECTIONS_MAX), full: ssh::FULL, tasks: tasks.clone() };
-    let serve = move |stream| ssh::serve(ssh_door.clone(), stream);
+    let door = Door { places: Places::new(SSH_ROOM), full: ssh::FULL, tasks: tasks.clone() };
+    let serve = move |stream, place| ssh::serve(ssh_door.clone(), stream, place);
     door::open(door, ssh, serve, &shutdown).context("listen for SSH")?;
-    let door = Door { places: Places::new(HTTP_CONNECTIONS_MAX), full: http::FULL, tasks: tasks.clone() };
-    let serve = move |stream| http::serve(http_door.clone(), stream);
+    let door = Door { places: Places::new(HTTP_ROOM), full: http::FULL, tasks: tasks.clone() };
+    let serve = move |stream, place| http::serve(http_door.clone(), stream, place);
     door::open(door, http, serve, &shutdown).context("listen for HTTP")?;
 
     shutdown.cancelled().await;

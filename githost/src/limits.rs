@@ -1,13 +1,38 @@
 //! Every limit of the developers' door, and the relations between them.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// How many SSH connections are open at once.
-pub const SSH_CONNECTIONS_MAX: usize = 64;
-/// How many HTTP connections are open at once.
-pub const HTTP_CONNECTIONS_MAX: usize = 256;
-/// How many connections of a door one address may hold: half of SSH's, so that one client never takes them all.
-pub const ADDRESS_CONNECTIONS_MAX: usize = 32;
+use crate::places::Room;
+
+/// The SSH door: as many unknown clients as known ones, so that neither takes the other's places.
+pub(crate) const SSH_ROOM: Room =
+    Room { starting: 64, drop_from: 32, drop_percent: 30, starting_of_one: 24, known: 64, known_of_one: 32 };
+/// The HTTP door. A proxy with TLS in front makes many clients one address.
+pub(crate) const HTTP_ROOM: Room = Room {
+    starting: 128,
+    drop_from: 64,
+    drop_percent: 30,
+    starting_of_one: 32,
+    known: 256,
+    known_of_one: 64,
+};
+/// How many SSH handshakes may begin in a second: a fraction of one CPU.
+pub(crate) const HANDSHAKES_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
+/// How many may begin at once after a rest.
+pub(crate) const HANDSHAKES_BURST: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+/// As the two above, for one address block.
+pub(crate) const HANDSHAKES_OF_ONE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+pub(crate) const HANDSHAKES_OF_ONE_BURST: NonZeroU32 = NonZeroU32::new(32).expect("not zero");
+/// How many address blocks are remembered for that.
+pub(crate) const PACE_BLOCKS_MAX: usize = 10_000;
+/// How much an SSH client may send before it is known: a handshake and seven keys take a tenth of it, and it is too
+/// little for exchanging keys again and again.
+pub(crate) const STARTING_BYTES: u64 = 64 * 1024;
+/// How many threads of the git host may wait for the disk at once.
+pub(crate) const BLOCKING_THREADS_MAX: usize = 32;
+/// How far behind others the kernel puts the git host's threads, and git.
+pub(crate) const NICE: i32 = 5;
 /// How many git commands run at once; each is a process with its own memory.
 pub const COMMANDS_MAX: usize = 64;
 /// How long a command has between SIGTERM (git removes its temporary objects) and SIGKILL.
@@ -15,7 +40,7 @@ pub const COMMAND_GRACE: Duration = Duration::from_secs(2);
 /// How long the rest of an input is read and thrown away after git has ended, so that the answer arrives.
 pub const DISCARD: Duration = Duration::from_secs(10);
 
-/// How long an SSH client has until it is authenticated.
+/// How long a client has until it is authenticated.
 pub const LOGIN: Duration = Duration::from_secs(30);
 /// How long an SSH connection may be open without a running command.
 pub const IDLE: Duration = Duration::from_secs(300);
@@ -60,5 +85,8 @@ pub const STDERR_BYTES: usize = 4 * 1024;
 /// How long a connection has to end by itself once it was told to.
 pub const FAREWELL: Duration = Duration::from_secs(3);
 
-const _: () = assert!(ADDRESS_CONNECTIONS_MAX * 2 <= SSH_CONNECTIONS_MAX);
+const _: () =
+    assert!(SSH_ROOM.starting_of_one * 2 < SSH_ROOM.starting, "two addresses never take all places");
+const _: () = assert!(HTTP_ROOM.starting_of_one * 2 < HTTP_ROOM.starting);
+const _: () = assert!(SSH_ROOM.known_of_one * 2 <= SSH_ROOM.known);
 const _: () = assert!(LOGIN.as_secs() < IDLE.as_secs());

@@ -16,7 +16,7 @@ use russh::server::{
 };
 use russh::{
     Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Error, MethodKind,
-    MethodSet, Preferred, Pty, SshId, compression,
+    MethodSet, Preferred, Pty, SshId, cipher, compression, kex, mac,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -27,25 +27,53 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::HostError;
 use crate::call::{Call, Protocol};
-use crate::cut::Cut;
+use crate::cut::{Allowance, Cut};
 use crate::farewell::Farewell;
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::limits::{
     AUTH_REFUSAL, AUTH_TRIES_MAX, CHANNELS_MAX, CHUNKS_MAX, ENV_REQUESTS_MAX, FAREWELL, KEEPALIVE,
-    KEEPALIVES_MAX,
+    KEEPALIVES_MAX, STARTING_BYTES,
 };
+use crate::pace::Pace;
+use crate::places::Place;
 use crate::presence::Presence;
 use crate::relay::Wire;
 
-/// Told to who finds no place, before the version line (RFC 4253, section 4.2).
+/// Sent to a client that finds no place, before the version line (RFC 4253, section 4.2).
 pub(crate) const FULL: &str = "func: too many connections: please try again later\r\n";
+
+/// What a known client reads that finds no place.
+const CROWDED: &str = "func: too many connections: please try again later";
+
+/// How keys are exchanged. Every one of these takes well below a millisecond; the groups of the old Diffie-Hellman take
+/// up to a second of the server's CPU and nothing of the client's. OpenSSH has had curve25519 since 6.5; P-256 is for
+/// clients without it. The rest are markers: extensions, and strict exchange against Terrapin.
+const KEY_EXCHANGES: [kex::Name; 6] = [
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+/// Authenticated ciphers, and counter mode for clients without those.
+const CIPHERS: [cipher::Name; 5] = [
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_128_CTR,
+];
+/// For the ciphers in counter mode: no SHA-1.
+const MACS: [mac::Name; 4] = [mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
 
 /// What all SSH connections share.
 pub(crate) struct Ssh {
     pub(crate) host: Arc<Host>,
     pub(crate) keys: Keys,
     pub(crate) config: Arc<Config>,
+    pub(crate) pace: Pace,
     pub(crate) tasks: TaskTracker,
     /// Set when what is in flight may end, and nothing new starts.
     pub(crate) shutdown: CancellationToken,
@@ -86,6 +114,9 @@ pub(crate) fn config(host_key: &str) -> Result<Arc<Config>, HostError> {
         key: Cow::Owned(algorithms),
         // Packs are compressed already.
         compression: Cow::Borrowed(&[compression::NONE]),
+        kex: Cow::Borrowed(&KEY_EXCHANGES),
+        cipher: Cow::Borrowed(&CIPHERS),
+        mac: Cow::Borrowed(&MACS),
         ..Preferred::DEFAULT
     };
     Ok(Arc::new(Config {
@@ -106,32 +137,42 @@ pub(crate) fn config(host_key: &str) -> Result<Arc<Config>, HostError> {
 }
 
 /// Serves one connection until the client leaves or has to.
-pub(crate) async fn serve(ssh: Arc<Ssh>, stream: TcpStream) {
+pub(crate) async fn serve(ssh: Arc<Ssh>, stream: TcpStream, place: Arc<Place>) {
     let cut = ssh.cut.child_token();
     // Whatever ends this also ends what belongs to the connection.
     let _guard = cut.clone().drop_guard();
     let presence = Presence::new();
+    let allowance = Allowance::new(STARTING_BYTES);
     let client = Client {
         ssh: ssh.clone(),
         presence: presence.clone(),
+        place: place.clone(),
+        allowance: allowance.clone(),
         cut: cut.clone(),
         places: Arc::new(Semaphore::new(CHANNELS_MAX)),
         waiting: HashMap::new(),
         env_requests: 0,
     };
-    let opening = run_stream(ssh.config.clone(), Cut::new(stream, cut.clone()), client);
+    let opening = async {
+        ssh.pace.turn(place.block()).await;
+        run_stream(ssh.config.clone(), Cut::new(stream, cut.clone(), allowance), client).await
+    };
     let opened = tokio::select! {
         opened = opening => opened,
         () = presence.over(&ssh.shutdown) => return,
+        () = place.evicted() => return,
     };
     let mut session = match opened {
         Ok(session) => session,
-        Err(e) => return tracing::debug!("an SSH connection did not come about: {e}"),
+        Err(e) => {
+            return tracing::debug!("an SSH connection from {} did not come about: {e}", place.address);
+        }
     };
     let handle = session.handle();
     tokio::select! {
         ended = &mut session => return log_end(ended),
         () = presence.over(&ssh.shutdown) => {}
+        () = place.evicted() => return,
     }
     let goodbye =
         handle.disconnect(Disconnect::ByApplication, "the connection is not used".into(), String::new());
@@ -155,6 +196,8 @@ fn log_end(ended: Result<(), Error>) {
 struct Client {
     ssh: Arc<Ssh>,
     presence: Arc<Presence>,
+    place: Arc<Place>,
+    allowance: Allowance,
     cut: CancellationToken,
     places: Arc<Semaphore>,
     waiting: HashMap<ChannelId, Waiting>,
@@ -210,7 +253,11 @@ impl Handler for Client {
         self.judge(key.public_key, key.algorithm).await
     }
 
-    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Error> {
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
+        if !self.place.admit() {
+            return session.disconnect(Disconnect::TooManyConnections, CROWDED, "");
+        }
+        self.allowance.lift();
         self.presence.known();
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Everything here can be tested without a machine: `Record::apply` says what may happen to an instance,
 //! `plan` says what has to be done when what is known and what is seen differ.
 
+mod address_block;
 pub mod call;
 mod chain;
 pub mod config;
@@ -18,6 +19,7 @@ mod refusal;
 mod release;
 mod route;
 
+pub use address_block::AddressBlock;
 pub use chain::chain;
 pub use gate::GateName;
 pub use name::{AppName, HostName, ImageDigest, NameError, Revision};
