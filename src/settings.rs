@@ -4,7 +4,7 @@ mod given;
 mod kinds;
 mod table;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use func_model::HostName;
@@ -40,7 +40,7 @@ pub struct Settings {
     pub push_bytes_max: u64,
     pub retire_drain_ms: u64,
     pub drain_ms: u64,
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<func_edge::Network>,
     pub own_keys: bool,
     pub log: String,
     pub log_format: LogFormat,
@@ -75,7 +75,7 @@ impl Settings {
                 .value("retire-drain")
                 .duration_ms(func_model::limits::DRAIN_MS_MIN, func_model::limits::DRAIN_MS_MAX)?,
             drain_ms: given.value("drain").duration_ms(0, 24 * 3_600_000)?,
-            trusted_proxies: given.value("trusted-proxies").ips()?,
+            trusted_proxies: given.value("trusted-proxies").networks()?,
             own_keys: given.value("own-keys").yes_or_no()?,
             log: given.value("log").short_text()?,
             log_format: given.value("log-format").log_format()?,

@@ -9,6 +9,7 @@ mod door;
 #[cfg(test)]
 mod fake;
 mod handover;
+mod identity;
 mod keeper;
 mod metrics;
 mod outage;
@@ -31,7 +32,7 @@ pub use proxy::inside;
 pub use starter::Gates;
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 pub use handover::{Offer, Predecessor, take};
+pub use identity::Network;
 use keeper::Keeper;
 use metrics::Metrics;
 use outage::Outage;
@@ -84,7 +86,7 @@ pub struct Config {
     /// Where the builder says that a route has changed, and waits until it is known here: `POST /routes`. Its own, of each edge.
     pub heed: Option<PathBuf>,
     /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
     /// How long requests in flight may take after `shutdown`, and connections without one stay open at the most.
     pub drain: Duration,
 }

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use crate::answer::refuse;
 use crate::ctx::Ctx;
+use crate::identity::{self, Network};
 use crate::metrics::Metrics;
 use crate::page;
 use crate::patience::PATIENCE;
@@ -56,7 +57,7 @@ pub(crate) struct Proxy {
     wake: Arc<Wake>,
     slots: Arc<Slots>,
     metrics: Arc<Metrics>,
-    trusted_proxies: Vec<IpAddr>,
+    trusted_proxies: Vec<Network>,
     shutdown: CancellationToken,
 }
 
@@ -66,7 +67,7 @@ impl Proxy {
         wake: Arc<Wake>,
         slots: Arc<Slots>,
         metrics: Arc<Metrics>,
-        trusted_proxies: Vec<IpAddr>,
+        trusted_proxies: Vec<Network>,
         shutdown: CancellationToken,
     ) -> Self {
         Self { routes, wake, slots, metrics, trusted_proxies, shutdown }
@@ -151,22 +152,8 @@ impl Proxy {
     }
 
     fn forward(&self, session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
-        let client =
-            session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip().to_string()).unwrap_or_default();
-        let before = upstream.headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
-        let forwarded_for = match before {
-            Some(before) if ctx.trusted => format!("{before}, {client}"),
-            Some(_) | None => client,
-        };
-        upstream.insert_header("x-forwarded-for", forwarded_for)?;
-        if !ctx.trusted || !upstream.headers.contains_key("x-forwarded-proto") {
-            upstream.insert_header("x-forwarded-proto", "http")?;
-        }
-        if !ctx.trusted || !upstream.headers.contains_key("x-forwarded-host") {
-            let host = authority(session).unwrap_or_default().to_owned();
-            upstream.insert_header("x-forwarded-host", host)?;
-        }
-        upstream.remove_header("forwarded");
+        let host = authority(session).map(str::to_owned);
+        identity::tell(upstream, client(session), &self.trusted_proxies, ctx.trusted, host)?;
         upstream.insert_header("x-request-id", ctx.request_id.as_str())
     }
 
@@ -182,9 +169,12 @@ impl Proxy {
     }
 
     fn is_trusted(&self, session: &Session) -> bool {
-        let client = session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip);
-        client.is_some_and(|ip| self.trusted_proxies.contains(&ip))
+        client(session).is_some_and(|ip| identity::is_of(&self.trusted_proxies, ip))
     }
+}
+
+fn client(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 fn status_error(refusal: &Refusal) -> Box<Error> {

@@ -1,7 +1,7 @@
 //! The kinds of values: what each may be, and the error that says so.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -81,8 +81,8 @@ impl Value {
         if addresses.is_empty() { Err(self.wrong(allowed)) } else { Ok(addresses) }
     }
 
-    pub(super) fn ips(&self) -> Result<Vec<IpAddr>, SettingError> {
-        self.list("addresses without ports, like 127.0.0.1, separated by commas")
+    pub(super) fn networks(&self) -> Result<Vec<func_edge::Network>, SettingError> {
+        self.list("addresses or networks without ports, like 127.0.0.1 or 10.0.0.0/8, separated by commas")
     }
 
     pub(super) fn redis(&self) -> Result<Option<String>, SettingError> {

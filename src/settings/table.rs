@@ -67,7 +67,11 @@ pub const SETTINGS: &[Setting] = &[
         "how long requests in flight may take at a release that was replaced, from 1s to 24h; func.toml may say otherwise",
     ),
     setting("drain", "30s", "how long requests in flight may take when func is stopped, up to 24h"),
-    setting("trusted-proxies", "", "addresses of proxies in front, whose X-Forwarded headers are believed"),
+    setting(
+        "trusted-proxies",
+        "",
+        "addresses or networks (`10.0.0.0/8`) of proxies in front, whose X-Forwarded headers are believed",
+    ),
     setting("own-keys", "no", "let in the public keys in ~/.ssh of the user who runs func: `yes` or `no`"),
     setting(
         "log",

@@ -1,5 +1,6 @@
 //! Attacks on a running func, one file for each kind: from strangers at the doors, from inside instances and builds, and
-//! from one part of func on another. Each test failed before its defence was built; docs/security.md lists them.
+//! from one part of func on another. docs/security.md lists them.
 
 mod handshakes;
+mod identity;
 mod pooling;
