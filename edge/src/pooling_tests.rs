@@ -116,3 +116,19 @@ async fn a_connection_with_more_or_less_than_one_answer_is_not_used_again() {
     assert_eq!(odd.accepted(), 7);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_101_that_nobody_asked_for_is_refused() {
+    let odd = Naive::new(|target| match target {
+        "/switch" => {
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\nevil".into()
+        }
+        target => named(target),
+    })
+    .await;
+    let world = odd.world().await;
+    let switched = world.send("GET /switch", "").await;
+    assert!(switched.starts_with("HTTP/1.1 502 ") && !switched.contains("evil"), "{switched}");
+    assert_eq!(body(&world.send("GET /victim", "").await), "/victim");
+    world.end().await;
+}

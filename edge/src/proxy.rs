@@ -257,6 +257,21 @@ impl ProxyHttp for Proxy {
         self.forward(session, upstream, ctx)
     }
 
+    /// Refuses `101` where nobody asked for it: both sides would be a tunnel that only the app wants.
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Ctx,
+    ) -> Result<()> {
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+            let mut error = Error::explain(ErrorType::InvalidHTTPHeader, "101 without an upgrade");
+            error.as_up();
+            return Err(error);
+        }
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
