@@ -11,7 +11,7 @@ IMAGE ?= func:latest
 # How long `make soak` goes on: make soak MINUTES=5
 MINUTES ?= 30
 
-.PHONY: run build test soak failure-docs test-deploys lint deny images image bench bench-wake bench-herd clean-data help
+.PHONY: run build test soak failure-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,11 @@ bench-herd: build ## Measure many requests at once, and write docs/herd.md
 	@.ci/setup bench
 	docker/offline/make-images redis:7-alpine busybox:stable
 	benches/herd
+
+bench-attacks: build ## Measure a warm app while func is attacked
+	@.ci/setup bench
+	docker/offline/make-images busybox:stable
+	benches/attacks
 
 clean-data: ## Remove the data of `make run`, its containers, images and network
 	@.ci/clean $(DATA)
