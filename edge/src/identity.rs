@@ -8,6 +8,8 @@ use ipnet::{IpNet, Ipv4Net};
 use pingora::Result;
 use pingora::http::RequestHeader;
 
+/// The list of the addresses that a request has come through, the client's first.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 /// How many leading bits an IPv4 address has that is written as IPv6.
 const MAPPED_BITS: u8 = 96;
 /// Headers in which proxies name their client or its request. They pass from a trusted proxy only; the edge replaces
@@ -99,9 +101,17 @@ pub(crate) fn tell(
         upstream.remove_header(name);
     }
     let peer = peer.map(|peer| peer.to_canonical().to_string()).unwrap_or_default();
-    let list = list(upstream, &peer);
-    upstream.insert_header("x-real-ip", client(&list, networks))?;
-    upstream.insert_header("x-forwarded-for", list)?;
+    // Most requests come from no proxy.
+    let (list, client) = match upstream.headers.contains_key(FORWARDED_FOR) {
+        true => {
+            let list = list(upstream, &peer);
+            let client = client(&list, networks);
+            (list, client)
+        }
+        false => (peer.clone(), peer),
+    };
+    upstream.insert_header("x-real-ip", client)?;
+    upstream.insert_header(FORWARDED_FOR, list)?;
     let host = host.unwrap_or_default();
     for (name, own) in [("x-forwarded-proto", "http"), ("x-forwarded-host", host.as_str())] {
         // The last line is of the proxy that is nearest.
@@ -116,7 +126,7 @@ pub(crate) fn tell(
 
 /// All `X-Forwarded-For` lines as one, and the address that the request came from at its end.
 fn list(upstream: &RequestHeader, peer: &str) -> String {
-    let lines = upstream.headers.get_all("x-forwarded-for").iter();
+    let lines = upstream.headers.get_all(FORWARDED_FOR).iter();
     let lines = lines.filter_map(|line| line.to_str().ok()).map(str::trim).filter(|line| !line.is_empty());
     lines.chain([peer]).collect::<Vec<_>>().join(", ")
 }
