@@ -4,10 +4,10 @@ mod given;
 mod kinds;
 mod table;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use func_model::HostName;
+use func_model::{Destination, Egress, HostName};
 
 pub use given::Given;
 pub use kinds::{LogFormat, SettingError};
@@ -41,6 +41,10 @@ pub struct Settings {
     pub retire_drain_ms: u64,
     pub drain_ms: u64,
     pub trusted_proxies: Vec<func_edge::Network>,
+    pub egress: Egress,
+    pub egress_allow: Vec<Destination>,
+    /// None: the host's own.
+    pub dns: Vec<IpAddr>,
     pub own_keys: bool,
     pub log: String,
     pub log_format: LogFormat,
@@ -76,6 +80,9 @@ impl Settings {
                 .duration_ms(func_model::limits::DRAIN_MS_MIN, func_model::limits::DRAIN_MS_MAX)?,
             drain_ms: given.value("drain").duration_ms(0, 24 * 3_600_000)?,
             trusted_proxies: given.value("trusted-proxies").networks()?,
+            egress: given.value("egress").egress()?,
+            egress_allow: given.value("egress-allow").destinations()?,
+            dns: given.value("dns").ips()?,
             own_keys: given.value("own-keys").yes_or_no()?,
             log: given.value("log").short_text()?,
             log_format: given.value("log-format").log_format()?,

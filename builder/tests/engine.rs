@@ -59,6 +59,7 @@ impl Real {
             manifests: real.world.manifests.clone(),
             installation: real.installation.clone(),
             socket: None,
+            outbound: func_runner::Outbound::default(),
             labels: Vec::new(),
         });
         engine.prepare().await.expect("the engine is there");

@@ -7,6 +7,7 @@ mod api;
 mod cooling;
 mod execute;
 mod freezing;
+mod guarding;
 #[cfg(feature = "testing")]
 pub mod inside;
 mod places;
@@ -27,12 +28,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, bail};
 use func_ledger::{Cool, Enter, Promote, Watch};
 use func_model::{LeaseId, NotYet, Release, ReleaseId};
-use func_runner::{Hold, Look, START_SOCKET, Start, Stop};
+use func_runner::{Guard, Hold, Look, START_SOCKET, Start, Stop};
 use func_store::{DataDir, Lock, Manifests, Occupancy};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use guarding::Guarding;
 use places::{Places, places_here};
 use poising::Poises;
 use tasks::Tasks;
@@ -52,6 +54,7 @@ pub struct Config {
     pub stop: Arc<dyn Stop>,
     pub hold: Arc<dyn Hold>,
     pub look: Arc<dyn Look>,
+    pub guard: Arc<dyn Guard>,
     /// The name under which leases are held: another one for every process.
     pub holder: String,
     /// The idle time of releases whose manifest cannot be read.
@@ -148,6 +151,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let (socket, starts) = (config.data.socket("cleaner"), config.data.socket(START_SOCKET));
     let cleaner = Cleaner::new(config, places_here());
     stops::end_old_stops(&cleaner).context("look for stops that were under way")?;
+    let mut guarding = Guarding::new(cleaner.config.guard.clone());
+    // Before anything starts.
+    guarding.once().await;
     let ended = || shutdown.clone().cancelled_owned();
     let serve = async {
         tokio::try_join!(
@@ -158,6 +164,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let served = tokio::select! {
         served = serve => served.map(drop).context("serve the cleaner's sockets"),
         () = work(&cleaner) => Ok(()),
+        () = guarding.keep() => Ok(()),
     };
     cleaner.tasks.close();
     cleaner.tasks.wait().await;

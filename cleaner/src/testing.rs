@@ -83,6 +83,7 @@ impl World {
             stop: engine.clone(),
             hold: engine.clone(),
             look: engine.clone(),
+            guard: engine.clone(),
             holder: "cleaner".to_owned(),
             idle_ms: 60_000,
             drain_ms: 3_600_000,

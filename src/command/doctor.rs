@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use func_ledger::{LedgerError, Redis, Watch};
-use func_runner::Docker;
+use func_runner::{Docker, Firewall, FirewallError};
 use func_store::{DataDir, Manifests};
 use tokio::time::timeout;
 
@@ -42,6 +42,8 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
     let (running, own) = (running(&settings.data), own_ports(&settings.data));
     let findings = [
         ("docker", docker(&settings).await),
+        ("firewall", firewall(&settings.data, running).await),
+        ("dns", dns(&settings.dns)),
         ("git", git().await),
         ("data", data(&settings.data)),
         ("disk", disk(&settings.data)),
@@ -87,6 +89,7 @@ async fn docker(settings: &Settings) -> Finding {
         installation: "func-doctor".into(),
         data,
         socket: Some(settings.docker.clone()),
+        outbound: Default::default(),
         labels: vec![],
     };
     match timeout(ASK, Docker::new(config).version()).await {
@@ -98,6 +101,41 @@ async fn docker(settings: &Settings) -> Finding {
         }
         Err(_) => Wrong("the engine does not answer".into(), "restart it: systemctl restart docker".into()),
     }
+}
+
+async fn firewall(data: &Path, running: bool) -> Finding {
+    let open = |what: String| format!("apps can reach the host and private networks: {what}");
+    let firewall = match Firewall::find() {
+        Ok(firewall) => firewall,
+        Err(e) => return Odd(open(chain(e)), "install nftables: apt-get install nftables".into()),
+    };
+    if let Err(e) = firewall.check().await {
+        let hint = match e {
+            FirewallError::Denied { .. } => "run func's cleaner as root or with CAP_NET_ADMIN",
+            FirewallError::NoTool | FirewallError::Failed { .. } => {
+                "install nftables, and a kernel that has it"
+            }
+        };
+        return Odd(open(chain(e)), hint.into());
+    }
+    let installation = ServerInfo::read(data).filter(|_| running).map(|info| info.installation);
+    match installation {
+        Some(name) if !firewall.stands(&name).await => {
+            Odd(open("the rules are not there".into()), "wait 5 s, then read what the cleaner logs".into())
+        }
+        Some(_) => Fine(format!("{firewall} keeps apps from the host")),
+        None => Fine(format!("{firewall} can keep apps from the host")),
+    }
+}
+
+fn dns(given: &[IpAddr]) -> Finding {
+    let servers = func_runner::name_servers(given);
+    if servers.is_empty() {
+        let what =
+            "this machine names no name server but itself, so apps ask Docker's, which names other apps";
+        return Odd(what.into(), "set --dns to the addresses of name servers that apps may ask".into());
+    }
+    Fine(servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 async fn git() -> Finding {

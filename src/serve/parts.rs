@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
-use func_runner::{Config as DockerConfig, Docker, Hold, Look, Make, Remote, Start, Stop};
+use func_runner::{Config as DockerConfig, Docker, Guard, Hold, Look, Make, Remote, Start, Stop};
 use func_store::{DataDir, Manifests};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,11 @@ impl Parts {
             manifests: manifests.clone(),
             installation: data.installation(),
             socket: Some(settings.docker.clone()),
+            outbound: func_runner::Outbound {
+                egress: settings.egress,
+                allow: settings.egress_allow.clone(),
+                dns: settings.dns.clone(),
+            },
             labels: Vec::new(),
         });
         // The public doors do without the engine.
@@ -194,6 +199,7 @@ impl Parts {
             cool: self.ledger.cool.clone(),
             stop: Arc::new(self.docker.clone()) as Arc<dyn Stop>,
             look: Arc::new(self.docker.clone()) as Arc<dyn Look>,
+            guard: Arc::new(self.docker.clone()) as Arc<dyn Guard>,
             start: Arc::new(self.docker.clone()) as Arc<dyn Start>,
             hold: Arc::new(self.docker.clone()) as Arc<dyn Hold>,
             enter: self.ledger.enter.clone(),

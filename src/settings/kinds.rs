@@ -1,12 +1,12 @@
 //! The kinds of values: what each may be, and the error that says so.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use func_model::HostName;
 use func_model::config::{duration_ms, size_bytes};
+use func_model::{Destination, Egress, HostName};
 use thiserror::Error;
 
 use super::given::{Source, Value};
@@ -81,8 +81,20 @@ impl Value {
         if addresses.is_empty() { Err(self.wrong(allowed)) } else { Ok(addresses) }
     }
 
+    pub(super) fn ips(&self) -> Result<Vec<IpAddr>, SettingError> {
+        self.list("addresses without ports, like 127.0.0.1, separated by commas")
+    }
+
     pub(super) fn networks(&self) -> Result<Vec<func_edge::Network>, SettingError> {
         self.list("addresses or networks without ports, like 127.0.0.1 or 10.0.0.0/8, separated by commas")
+    }
+
+    pub(super) fn egress(&self) -> Result<Egress, SettingError> {
+        self.text.trim().parse().map_err(|_| self.wrong("internet, none, or all"))
+    }
+
+    pub(super) fn destinations(&self) -> Result<Vec<Destination>, SettingError> {
+        self.list("addresses with ports, like 10.0.0.5:5432 or 10.0.0.0/24:5432, separated by commas")
     }
 
     pub(super) fn redis(&self) -> Result<Option<String>, SettingError> {

@@ -68,6 +68,17 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("drain", "30s", "how long requests in flight may take when func is stopped, up to 24h"),
     setting(
+        "egress",
+        "internet",
+        "what apps reach: `internet`, `none`, or `all` for private networks as well; never the host, link-local addresses, other apps",
+    ),
+    setting(
+        "egress-allow",
+        "",
+        "what else apps reach over TCP, also on the host or in a container: `10.0.0.5:5432`, separated by commas",
+    ),
+    setting("dns", "", "the name servers of apps, separated by commas; by default the host's own"),
+    setting(
         "trusted-proxies",
         "",
         "addresses or networks (`10.0.0.0/8`) of proxies in front, whose X-Forwarded headers are believed",

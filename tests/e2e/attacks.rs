@@ -3,4 +3,5 @@
 
 mod handshakes;
 mod identity;
+mod network;
 mod pooling;

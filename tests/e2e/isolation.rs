@@ -43,7 +43,9 @@ fn an_instance_has_no_capability_no_mount_and_limits() {
     let shown = |format: &str| docker(&["inspect", "-f", format, &name]);
     assert_eq!(shown("{{.HostConfig.CapDrop}}"), "[ALL]");
     assert!(shown("{{.HostConfig.SecurityOpt}}").contains("no-new-privileges"));
-    assert_eq!(shown("{{.HostConfig.Privileged}} {{len .Mounts}}"), "false 0");
+    assert_eq!(shown("{{.HostConfig.Privileged}}"), "false");
+    let mounts = shown("{{range .Mounts}}{{.Destination}} {{.RW}};{{end}}");
+    assert_eq!(mounts, "/etc/resolv.conf false;", "its name servers, and nothing else");
     assert_eq!(shown("{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}"), "536870912 256");
     assert_eq!(shown("{{.HostConfig.RestartPolicy.Name}}"), "no");
 }

@@ -80,6 +80,7 @@ fn remove_all(installation: &str) {
     each(&["ps", "-aq", "--filter", &filter], &["rm", "-fv"]);
     each(&["ps", "-aq", "--filter", &beside], &["rm", "-fv"]);
     each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
+    let _ = Command::new("nft").args(["delete", "table", "inet", &format!("func_{installation}")]).output();
     let tags = format!("{installation}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
     each(&["images", "-aq", "--filter", &filter], &["rmi", "-f"]);

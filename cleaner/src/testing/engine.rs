@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_model::{Claim, GateName, InstanceId, Poised, Release, Seen, SeenContainer, SeenState};
 use func_runner::{
-    Hold, How, LineStream, Look, RunnerError, Start, StartError, StartTimes, Started, State, Stop,
+    Guard, GuardError, Hold, How, Kept, LineStream, Look, RunnerError, Start, StartError, StartTimes,
+    Started, State, Stop,
 };
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
@@ -218,6 +219,13 @@ impl Stop for Engine {
 
     async fn prune(&self, _: u64) -> Result<u64, RunnerError> {
         Ok(0)
+    }
+}
+
+#[async_trait]
+impl Guard for Engine {
+    async fn guard(&self) -> Result<Kept, GuardError> {
+        Ok(Kept::Stood)
     }
 }
 

@@ -7,6 +7,7 @@ mod address_block;
 pub mod call;
 mod chain;
 pub mod config;
+mod egress;
 pub mod event;
 mod gate;
 pub mod limits;
@@ -21,6 +22,7 @@ mod route;
 
 pub use address_block::AddressBlock;
 pub use chain::chain;
+pub use egress::{Block, Destination, DestinationError, Egress, EgressError};
 pub use gate::GateName;
 pub use name::{AppName, HostName, ImageDigest, NameError, Revision};
 pub use phase::{Claim, CoolPermit, Endpoint, Entry, FreezePermit, LeaseId, NotYet, Phase, Poised};

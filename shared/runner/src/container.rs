@@ -15,10 +15,13 @@ use func_model::{GateName, InstanceId, Release, Resources, SeenContainer, SeenSt
 use crate::call::{ASK, call, present};
 use crate::docker::{APP, GATE, INSTALLATION, INSTANCE, MADE, PORT, RELEASE};
 use crate::gate::{self, GateState};
-use crate::{Docker, RunnerError};
+use crate::poise::bind;
+use crate::{Docker, RunnerError, resolver};
 
 /// The engine's own log of an instance: one file of this size is kept.
 const ENGINE_LOG_BYTES: &str = "4m";
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A container as the engine describes it now.
 #[derive(Debug, Clone)]
@@ -196,6 +199,8 @@ impl Docker {
                 name: Some(RestartPolicyNameEnum::NO),
                 maximum_retry_count: None,
             }),
+            // The engine's own name server would name every other app.
+            mounts: resolver::file(&self.run_folder()).map(|file| vec![bind(&file, RESOLV_CONF)]),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".to_owned()),
                 config: Some(HashMap::from([

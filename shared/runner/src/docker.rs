@@ -9,13 +9,14 @@ use bollard::ClientVersion;
 use func_model::{InstanceId, Release, ReleaseId};
 use func_store::{DataDir, Manifests};
 use tokio::sync::OnceCell;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::RunnerError;
 use crate::addresses::Addresses;
 use crate::call::{ASK, call};
+use crate::guard::{self, Outbound};
 use crate::image::Images;
 use crate::remove::Burials;
+use crate::{RunnerError, resolver};
 
 /// Where the engine listens unless it is said otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -46,6 +47,7 @@ pub struct Config {
     pub installation: String,
     /// A path, `unix://` and a path, or `tcp://host:port`; [`DEFAULT_SOCKET`] if `None`.
     pub socket: Option<String>,
+    pub outbound: Outbound,
     /// More labels for containers, network and built images.
     pub labels: Vec<(String, String)>,
 }
@@ -62,6 +64,7 @@ struct Inner {
     images: Images,
     burials: Burials,
     addresses: Addresses,
+    firewall: guard::Found,
 }
 
 impl fmt::Debug for Docker {
@@ -80,6 +83,7 @@ impl Docker {
                 images: Images::default(),
                 burials: Burials::default(),
                 addresses: Addresses::new(),
+                firewall: guard::Found::new(),
             }),
         }
     }
@@ -91,6 +95,10 @@ impl Docker {
     pub async fn prepare(&self) -> Result<(), RunnerError> {
         let engine = self.engine().await?;
         call("answer a ping", ASK, engine.ping()).await?;
+        // Instances without it ask the engine's own name server: that is no reason not to run.
+        if let Err(error) = resolver::put(&self.run_folder(), &self.config().outbound.dns) {
+            warn!(%error, "instances have no resolv.conf of func's");
+        }
         self.make_network().await
     }
 
@@ -136,6 +144,10 @@ impl Docker {
     /// Gives the addresses of new containers.
     pub(crate) fn addresses(&self) -> &Addresses {
         &self.inner.addresses
+    }
+
+    pub(crate) fn firewall(&self) -> &guard::Found {
+        &self.inner.firewall
     }
 
     /// Gives the connection; the first call agrees with the engine on a version.

@@ -12,8 +12,10 @@ mod container;
 mod context;
 mod docker;
 mod failure;
+mod firewall;
 mod gate;
 mod gate_program;
+mod guard;
 mod hold;
 mod image;
 mod lines;
@@ -27,16 +29,20 @@ mod prune;
 mod readiness;
 mod remote;
 mod remove;
+mod resolver;
 mod start;
 mod start_failure;
 mod stop;
 
 pub use docker::{Config, DEFAULT_SOCKET, Docker};
+pub use firewall::{Firewall, FirewallError, Guarded, Kept, Policy};
 pub use gate::{GateError, open_gate};
+pub use guard::Outbound;
 pub use power::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make, OverMemory,
-    RunnerError, Start, StartError, StartTimes, Started, State, Stop,
+    BuildFailed, BuildJob, BuildLines, ByteStream, Guard, GuardError, Hold, How, ImageFacts, LineStream,
+    Look, Make, OverMemory, RunnerError, Start, StartError, StartTimes, Started, State, Stop,
 };
 pub use readiness::{NotReady, until_ready};
 pub use remote::{LookCall, Remote, START_SOCKET, StartAnswer, StartCall};
+pub use resolver::name_servers;
 pub use start_failure::{RunnerFailure, StartFailure};

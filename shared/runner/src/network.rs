@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::call::{ASK, CallError, WORK, call, present};
 use crate::docker::{INSTALLATION, SUBNET};
+use crate::guard::{BRIDGE, bridge};
 use crate::{Docker, RunnerError};
 
 const ICC: &str = "com.docker.network.bridge.enable_icc";
@@ -60,7 +61,10 @@ impl Docker {
         let request = NetworkCreateRequest {
             name: self.installation().to_owned(),
             driver: Some("bridge".to_owned()),
-            options: Some(HashMap::from([(ICC.to_owned(), "false".to_owned())])),
+            options: Some(HashMap::from([
+                (ICC.to_owned(), "false".to_owned()),
+                (BRIDGE.to_owned(), bridge(self.installation())),
+            ])),
             labels: Some(labels),
             ipam,
             ..Default::default()
@@ -113,7 +117,7 @@ impl Docker {
         Ok(self.network().await?.and_then(|network| self.addresses().next(&network)))
     }
 
-    async fn network(&self) -> Result<Option<NetworkInspect>, RunnerError> {
+    pub(crate) async fn network(&self) -> Result<Option<NetworkInspect>, RunnerError> {
         let engine = self.engine().await?;
         let asked = engine.inspect_network(self.installation(), None::<InspectNetworkOptions>);
         let network = present(call("look at the network", ASK, asked).await)?;

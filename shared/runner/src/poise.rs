@@ -105,15 +105,15 @@ impl Docker {
         let mut labels = plain.labels.unwrap_or_default();
         labels.insert(GATE.to_owned(), gate.to_string());
         labels.insert(MADE.to_owned(), made);
+        let host_config = plain.host_config.unwrap_or_default();
+        let mut mounts = host_config.mounts.clone().unwrap_or_default();
+        mounts.extend([bind(&program, PROGRAM), bind(&pipe, PIPE)]);
         let held = [PROGRAM, PIPE].into_iter().map(str::to_owned).chain(shape.command.iter().cloned());
         Ok(ContainerCreateBody {
             labels: Some(labels),
             entrypoint: Some(held.collect()),
             cmd: Some(Vec::new()),
-            host_config: Some(HostConfig {
-                mounts: Some(vec![bind(&program, PROGRAM), bind(&pipe, PIPE)]),
-                ..plain.host_config.unwrap_or_default()
-            }),
+            host_config: Some(HostConfig { mounts: Some(mounts), ..host_config }),
             ..plain
         })
     }
@@ -181,7 +181,7 @@ fn digest(plain: &ContainerCreateBody) -> String {
     gate_program::hex(format!("{} {asked}", gate_program::digest()).as_bytes())
 }
 
-fn bind(source: &Path, target: &str) -> Mount {
+pub(crate) fn bind(source: &Path, target: &str) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
         source: Some(source.display().to_string()),

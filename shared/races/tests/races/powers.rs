@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_model::{Claim, GateName, InstanceId, Poised, Release, Seen};
 use func_runner::{
-    GateError, Hold, How, LineStream, Look, OverMemory, RunnerError, Start, StartError, StartTimes, Started,
-    State, Stop,
+    GateError, Guard, GuardError, Hold, How, Kept, LineStream, Look, OverMemory, RunnerError, Start,
+    StartError, StartTimes, Started, State, Stop,
 };
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -321,6 +321,13 @@ impl Stop for Powers {
 
     async fn prune(&self, _: u64) -> Result<u64, RunnerError> {
         Ok(0)
+    }
+}
+
+#[async_trait]
+impl Guard for Powers {
+    async fn guard(&self) -> Result<Kept, GuardError> {
+        Ok(Kept::Stood)
     }
 }
 

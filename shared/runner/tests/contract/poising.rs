@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use func_model::{Claim, GateName, InstanceId, SeenState};
 use func_runner::{
-    Config, Docker, GateError, Hold, How, Look, RunnerError, StartError, State, open_gate, until_ready,
+    Config, Docker, GateError, Hold, How, Look, Outbound, RunnerError, StartError, State, open_gate,
+    until_ready,
 };
 use func_store::Manifests;
 use futures_util::StreamExt;
@@ -194,6 +195,7 @@ async fn other_settings_make_it_stale_and_it_is_replaced() {
         manifests: Manifests::new(world.data.clone()),
         installation: world.installation.clone(),
         socket: None,
+        outbound: Outbound::default(),
         labels: vec![("func.test".to_owned(), "2".to_owned())],
     });
     let seen = other.seen().await.unwrap().containers.remove(0).state;

@@ -18,6 +18,7 @@ pub fn remove_all(installation: &str) {
     let label = format!("label=func.installation={installation}");
     remove(&["ps", "-aq", "--no-trunc", "--filter", &label], &["rm", "-f", "-v"]);
     remove(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
+    let _ = Command::new("nft").args(["delete", "table", "inet", &format!("func_{installation}")]).output();
     remove(&["images", "-aq", "--no-trunc", "--filter", &label], &["rmi", "-f"]);
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use func_model::config::RESOURCES;
 use func_model::{Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, SeenState};
 use func_runner::{
-    BuildFailed, BuildJob, ByteStream, Config, Docker, Hold, Look, Make, Start, StartError, Started, Stop,
+    BuildFailed, BuildJob, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start, StartError,
+    Started, Stop,
 };
 use func_store::{DataDir, Manifests};
 use serde_json::Value;
@@ -28,8 +29,8 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub const GRACE: Duration = Duration::from_secs(20);
 
 /// Everything that the contract is about.
-pub trait Runner: Start + Make + Hold + Stop + Look {}
-impl<T: Start + Make + Hold + Stop + Look> Runner for T {}
+pub trait Runner: Start + Make + Hold + Stop + Look + Guard {}
+impl<T: Start + Make + Hold + Stop + Look + Guard> Runner for T {}
 
 /// Gives the claim on an instance.
 pub fn claim(id: &InstanceId) -> Claim {
@@ -72,6 +73,7 @@ pub fn docker(installation: &str, data: &DataDir, socket: Option<String>) -> Doc
         manifests: Manifests::new(data.clone()),
         installation: installation.to_owned(),
         socket,
+        outbound: Outbound::default(),
         labels: vec![("func.test".to_owned(), "1".to_owned())],
     })
 }

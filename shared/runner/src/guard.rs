@@ -1,0 +1,86 @@
+//! Guarding the network of all instances: its firewall, and the name servers that instances are given.
+
+use async_trait::async_trait;
+use bollard::models::NetworkInspect;
+use func_model::{Block, Destination, Egress};
+use std::net::IpAddr;
+use tokio::sync::OnceCell;
+
+use crate::firewall::{Firewall, Guarded, Kept, Policy, short_name};
+use crate::{Docker, Guard, GuardError, resolver};
+
+/// The option that names a network's device.
+pub(crate) const BRIDGE: &str = "com.docker.network.bridge.name";
+
+/// What instances may reach, by the operator's settings.
+#[derive(Debug, Clone, Default)]
+pub struct Outbound {
+    pub egress: Egress,
+    pub allow: Vec<Destination>,
+    /// Name servers; the host's own if empty.
+    pub dns: Vec<IpAddr>,
+}
+
+/// The firewall, found once.
+pub(crate) type Found = OnceCell<Firewall>;
+
+#[async_trait]
+impl Guard for Docker {
+    async fn guard(&self) -> Result<Kept, GuardError> {
+        let outbound = &self.config().outbound;
+        let resolvers = resolver::put(&self.run_folder(), &outbound.dns)?;
+        let firewall = self.firewall().get_or_try_init(|| async { Firewall::find() }).await?;
+        let policy = Policy { egress: outbound.egress, allow: outbound.allow.clone(), resolvers };
+        Ok(firewall.keep(&self.guarded().await?, &policy).await?)
+    }
+}
+
+impl Docker {
+    /// Describes our network. Its device has its name before the network is made, so that the rules are there first.
+    async fn guarded(&self) -> Result<Guarded, crate::RunnerError> {
+        let mut guarded = Guarded {
+            name: self.installation().to_owned(),
+            bridges: vec![bridge(self.installation())],
+            subnets: Vec::new(),
+        };
+        if let Some(network) = self.network().await? {
+            let made_by_others = device(&network).filter(|device| !guarded.bridges.contains(device));
+            guarded.bridges.extend(made_by_others);
+            guarded.subnets = subnets(network);
+        }
+        Ok(guarded)
+    }
+}
+
+/// Returns the name of the device of an installation's network.
+pub(crate) fn bridge(installation: &str) -> String {
+    short_name("func", installation)
+}
+
+/// Returns the device of a network, as Docker names it.
+fn device(network: &NetworkInspect) -> Option<String> {
+    let named = network.options.as_ref().and_then(|options| options.get(BRIDGE)).cloned();
+    named.or_else(|| network.id.as_ref().and_then(|id| id.get(..12)).map(|id| format!("br-{id}")))
+}
+
+fn subnets(network: NetworkInspect) -> Vec<Block> {
+    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    configs.into_iter().filter_map(|config| config.subnet?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_networks_device_is_the_named_one_or_has_the_start_of_its_id() {
+        let id = Some("0123456789abcdef".to_owned());
+        let mut network = NetworkInspect { id, ..Default::default() };
+        assert_eq!(device(&network).as_deref(), Some("br-0123456789ab"));
+        network.options = Some(HashMap::from([(BRIDGE.to_owned(), bridge("func"))]));
+        assert_eq!(device(&network), Some(bridge("func")));
+        assert!(bridge("functest-4194304-17").len() < 16, "the kernel's limit");
+    }
+}
