@@ -37,7 +37,6 @@ pub struct Settings {
     /// 0: nothing is paused.
     pub frozen_bytes_max: u64,
     pub build_ms: u64,
-    pub from_apps: bool,
     pub push_bytes_max: u64,
     pub retire_drain_ms: u64,
     pub drain_ms: u64,
@@ -75,7 +74,6 @@ impl Settings {
             poised_bytes_max: given.value("poised-memory").memory_bytes()?,
             frozen_bytes_max: given.value("frozen-memory").memory_bytes()?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
-            from_apps: given.value("from-apps").yes_or_no()?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
             retire_drain_ms: given
                 .value("retire-drain")

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
-use func_runner::{Builds, Config as DockerConfig, Docker, Guard, Hold, Look, Make, Remote, Start, Stop};
+use func_runner::{Config as DockerConfig, Docker, Guard, Hold, Look, Make, Remote, Start, Stop};
 use func_store::{DataDir, Manifests};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ impl Parts {
             }
         };
         let manifests = Manifests::new(data.clone());
-        let config = DockerConfig {
+        let docker = Docker::new(DockerConfig {
             data: data.clone(),
             manifests: manifests.clone(),
             installation: data.installation(),
@@ -79,8 +79,7 @@ impl Parts {
                 dns: settings.dns.clone(),
             },
             labels: Vec::new(),
-        };
-        let docker = Docker::building(config, Builds { from_apps: settings.from_apps });
+        });
         // The public doors do without the engine.
         if role.is(Role::Builder) || role.is(Role::Cleaner) {
             docker.prepare().await.with_context(|| {

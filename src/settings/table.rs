@@ -60,7 +60,6 @@ pub const SETTINGS: &[Setting] = &[
         "memory that paused instances may keep, together: a size, a share of the machine, or `0` for none",
     ),
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
-    setting("from-apps", "no", "let an app's Dockerfile build on the images of apps: `yes` or `no`"),
     setting("push-size", "8G", "the largest push, from 1M"),
     setting(
         "retire-drain",

@@ -7,7 +7,6 @@ mod address_block;
 pub mod call;
 mod chain;
 pub mod config;
-mod dockerfile;
 mod egress;
 pub mod event;
 mod gate;
@@ -23,7 +22,6 @@ mod route;
 
 pub use address_block::AddressBlock;
 pub use chain::chain;
-pub use dockerfile::Asks;
 pub use egress::{Block, Destination, DestinationError, Egress, EgressError};
 pub use gate::GateName;
 pub use name::{AppName, HostName, ImageDigest, NameError, Revision};

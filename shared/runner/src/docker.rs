@@ -52,13 +52,6 @@ pub struct Config {
     pub labels: Vec<(String, String)>,
 }
 
-/// How images are built.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Builds {
-    /// An app may be built on the image of another.
-    pub from_apps: bool,
-}
-
 /// One Docker Engine through its API: starts, makes, holds, stops and looks. A clone is the same one.
 #[derive(Clone)]
 pub struct Docker {
@@ -67,7 +60,6 @@ pub struct Docker {
 
 struct Inner {
     config: Config,
-    builds: Builds,
     engine: OnceCell<bollard::Docker>,
     images: Images,
     burials: Burials,
@@ -84,15 +76,9 @@ impl fmt::Debug for Docker {
 impl Docker {
     /// Makes a runner. Nothing is connected yet: every call connects, so that an engine may come later, or again.
     pub fn new(config: Config) -> Self {
-        Self::building(config, Builds::default())
-    }
-
-    /// Makes a runner that builds images in a way of its own.
-    pub fn building(config: Config, builds: Builds) -> Self {
         Self {
             inner: Arc::new(Inner {
                 config,
-                builds,
                 engine: OnceCell::new(),
                 images: Images::default(),
                 burials: Burials::default(),
@@ -129,10 +115,6 @@ impl Docker {
 
     pub(crate) fn config(&self) -> &Config {
         &self.inner.config
-    }
-
-    pub(crate) fn builds(&self) -> Builds {
-        self.inner.builds
     }
 
     pub(crate) fn installation(&self) -> &str {

@@ -5,7 +5,6 @@
 //! cleaner's `Start` for those who have no Docker.
 
 mod addresses;
-mod asked;
 mod build;
 mod buildkit_lines;
 mod call;
@@ -35,7 +34,7 @@ mod start;
 mod start_failure;
 mod stop;
 
-pub use docker::{Builds, Config, DEFAULT_SOCKET, Docker};
+pub use docker::{Config, DEFAULT_SOCKET, Docker};
 pub use firewall::{Firewall, FirewallError, Guarded, Kept, Policy};
 pub use gate::{GateError, open_gate};
 pub use guard::Outbound;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use func_model::config::RESOURCES;
-use func_model::{Asks, Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, SeenState};
+use func_model::{Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, SeenState};
 use func_runner::{
     BuildFailed, BuildJob, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start, StartError,
     Started, Stop,
@@ -191,12 +191,8 @@ impl World {
         within: Duration,
     ) -> (Result<ImageDigest, BuildFailed>, Vec<String>) {
         let (tx, mut rx) = mpsc::channel(8);
-        let job = BuildJob {
-            release: "blog-v1".parse().unwrap(),
-            dockerfile: "Dockerfile".to_owned(),
-            asks: Asks::default(),
-            within,
-        };
+        let job =
+            BuildJob { release: "blog-v1".parse().unwrap(), dockerfile: "Dockerfile".to_owned(), within };
         let read = async {
             let mut lines = Vec::new();
             while let Some(line) = rx.recv().await {
