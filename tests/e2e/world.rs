@@ -80,10 +80,23 @@ fn remove_all(installation: &str) {
     each(&["ps", "-aq", "--filter", &filter], &["rm", "-fv"]);
     each(&["ps", "-aq", "--filter", &beside], &["rm", "-fv"]);
     each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
-    let _ = Command::new("nft").args(["delete", "table", "inet", &format!("func_{installation}")]).output();
+    remove_rules(installation);
     let tags = format!("{installation}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
     each(&["images", "-aq", "--filter", &filter], &["rmi", "-f"]);
+}
+
+/// Removes an installation's rules from every firewall tool, on a thread of its own: a test may be in a runtime.
+fn remove_rules(installation: &str) {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let remove = || {
+        let Ok(runtime) = runtime() else { return };
+        for firewall in func_runner::Firewall::all() {
+            // Absent is done, and without the right there are none.
+            let _ = runtime.block_on(firewall.remove(installation));
+        }
+    };
+    std::thread::scope(|scope| drop(scope.spawn(remove)));
 }
 
 /// Removes what the worlds of dead test processes have left.

@@ -108,7 +108,9 @@ impl Firewall {
 
     /// Returns every tool that this machine has, the better one first.
     pub fn all() -> Vec<Self> {
-        let (nft, iptables) = (program("nft"), program("iptables"));
+        // One without the other could look, and make nothing.
+        let iptables = program("iptables").filter(|_| program("iptables-restore").is_some());
+        let nft = program("nft");
         let with =
             |kind, tool: PathBuf| Self { kind, tool, iptables: iptables.clone(), stood: Stood::default() };
         let nft = nft.map(|tool| with(Kind::Nft, tool));

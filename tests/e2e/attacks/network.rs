@@ -156,6 +156,20 @@ fn an_instance_reaches_the_internet_and_neither_the_host_nor_what_is_private() {
     no_name_server_names_another_app(&Probe { world: &world, container: one.clone() }, &two);
     removed_rules_come_back(&Probe { world: &world, container: one }, &gateway, host_port);
     exceptions_hold(&mut world, &gateway, host_port, &beside);
+    nothing_is_left(world);
+}
+
+/// The tests' own removal once left the chain of the exceptions in Docker's.
+fn nothing_is_left(world: World) {
+    let option = "{{index .Options \"com.docker.network.bridge.name\"}}";
+    let device = docker(&["network", "inspect", "-f", option, &world.installation]);
+    let digits = device.strip_prefix("func").expect("the device of an installation").to_owned();
+    let rules = || run("iptables", &["-w", "-S"]) + &run("nft", &["list", "tables"]);
+    assert!(rules().contains(&digits), "there are rules while it runs");
+    let installation = world.installation.clone();
+    drop(world);
+    let left = rules();
+    assert!(!left.contains(&digits) && !left.contains(&installation), "{left}");
 }
 
 fn no_name_server_names_another_app(probe: &Probe<'_>, other: &str) {

@@ -18,8 +18,21 @@ pub fn remove_all(installation: &str) {
     let label = format!("label=func.installation={installation}");
     remove(&["ps", "-aq", "--no-trunc", "--filter", &label], &["rm", "-f", "-v"]);
     remove(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
-    let _ = Command::new("nft").args(["delete", "table", "inet", &format!("func_{installation}")]).output();
+    remove_rules(installation);
     remove(&["images", "-aq", "--no-trunc", "--filter", &label], &["rmi", "-f"]);
+}
+
+/// Removes an installation's rules from every firewall tool, on a thread of its own: tests are in a runtime.
+fn remove_rules(installation: &str) {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let remove = || {
+        let Ok(runtime) = runtime() else { return };
+        for firewall in func_runner::Firewall::all() {
+            // Absent is done, and without the right there are none.
+            let _ = runtime.block_on(firewall.remove(installation));
+        }
+    };
+    std::thread::scope(|scope| drop(scope.spawn(remove)));
 }
 
 fn remove(list: &[&str], verb: &[&str]) {
