@@ -11,6 +11,13 @@ from .engine import docker
 ENGINE = "{{.ServerVersion}}, {{.DefaultRuntime}}, {{.Driver}}, cgroup v{{.CgroupVersion}}"
 
 
+def release_program():
+    """Returns the path of the release program that cargo makes of this checkout."""
+    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(checkout, "target"))
+    return os.path.join(target, output("rustc", "--print", "host-tuple"), "release/func")
+
+
 def cores():
     return len(os.sched_getaffinity(0))
 

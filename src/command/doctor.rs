@@ -112,7 +112,7 @@ async fn firewall(data: &Path, running: bool) -> Finding {
     if let Err(e) = firewall.check().await {
         let hint = match e {
             FirewallError::Denied { .. } => "run func's cleaner as root or with CAP_NET_ADMIN",
-            FirewallError::NoTool | FirewallError::Failed { .. } => {
+            FirewallError::NoTool | FirewallError::NoTool6 | FirewallError::Failed { .. } => {
                 "install nftables, and a kernel that has it"
             }
         };

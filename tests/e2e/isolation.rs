@@ -36,7 +36,7 @@ fn an_instance_reaches_neither_another_one_nor_anything_of_funcs() {
 }
 
 #[test]
-fn an_instance_has_no_capability_no_mount_and_limits() {
+fn an_instance_has_no_capability_no_mount_but_its_name_servers_and_limits() {
     let world = World::new();
     Repo::app(&world, "one").push(&world.ssh_url("one")).succeeded();
     let name = format!("{}-one-v1.1", world.installation);

@@ -1,9 +1,9 @@
-//! An app that is nothing but sockets: it remembers every byte that arrives, and answers with the bytes it is asked for.
+//! An app of plain sockets: it records every byte it receives, and answers with the bytes that the request names.
 //!
-//! `/naive...` is answered as Python's `http.server` answers a GET: without reading its body, so that the body is the next
-//! request. `/bytes/<hex>` is answered with those bytes, `/last/<hex>` too and the connection is closed after them.
-//! Anything else is answered with its own target when its body has come. A connection to port [`TAKEN`] is told what has
-//! arrived since the one before: one line for each connection, with Rust's escapes.
+//! It answers `/naive...` as Python's `http.server` answers a GET: it does not read the body, which so becomes the next
+//! request. It answers `/bytes/<hex>` with those bytes, and closes the connection after those of `/last/<hex>`. To any other
+//! target it answers with the target, after the body. A connection to port [`TAKEN`] receives what has arrived since the
+//! last such connection: one line for each connection, with Rust's escapes.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ pub const TAKEN: u16 = 9_999;
 
 type Connections = Mutex<Vec<Arc<Arrived>>>;
 
-/// What has arrived on one connection.
+/// The bytes received on one connection.
 #[derive(Default)]
 struct Arrived {
     bytes: Mutex<Vec<u8>>,
@@ -55,7 +55,7 @@ fn tell(mut stream: TcpStream, connections: &Connections) {
 
 struct Connection {
     stream: TcpStream,
-    /// What has arrived and was not looked at.
+    /// Bytes received and not yet parsed.
     held: Vec<u8>,
     arrived: Arc<Arrived>,
 }

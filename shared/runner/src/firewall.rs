@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use func_model::{Block, Destination, Egress};
+use func_model::{Block, Destination, Egress, chain};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tracing::warn;
 
 use crate::gate_program::hex;
 use stood::Stood;
@@ -52,7 +53,7 @@ pub struct Policy {
     pub resolvers: Vec<IpAddr>,
 }
 
-/// What was done about the rules.
+/// Whether `keep` had to make the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// They stood as they should.
@@ -66,6 +67,8 @@ pub enum Kept {
 pub enum FirewallError {
     #[error("neither nft nor iptables is installed")]
     NoTool,
+    #[error("ip6tables is not installed, and the network has IPv6")]
+    NoTool6,
     #[error("{} needs root or CAP_NET_ADMIN: {said}", .tool.display())]
     Denied { tool: PathBuf, said: String },
     #[error("{} failed: {said}", .tool.display())]
@@ -127,8 +130,21 @@ impl Firewall {
             Kind::Nft => self.keep_nft(guarded, &rules).await?,
             Kind::Iptables => self.keep_iptables(guarded, &rules).await?,
         };
-        let opened = self.keep_open(guarded, policy).await?;
+        // The exceptions open what is shut: without them instances reach less, not more.
+        let opened = self.keep_open(guarded, policy).await.unwrap_or_else(|error| {
+            self.warn_closed(&guarded.name, &error);
+            Kept::Stood
+        });
         Ok(if opened == Kept::Made { Kept::Made } else { kept })
+    }
+
+    /// Warns once that the exceptions for other containers cannot be made.
+    fn warn_closed(&self, name: &str, error: &FirewallError) {
+        let (key, said) = (format!("{name} closed"), chain(error));
+        if !self.stood.is(&key, &said, "") {
+            warn!("instances do not reach what egress-allow names in other containers: {said}");
+            self.stood.note(&key, said, String::new());
+        }
     }
 
     /// Checks whether rules could be made, and changes nothing.

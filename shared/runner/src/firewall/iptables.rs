@@ -18,7 +18,7 @@ struct Family {
     is_v4: bool,
 }
 
-/// Returns the tools that are there: without those for IPv6 there is no IPv6 in Docker's networks either.
+/// Returns the tools that are there.
 fn families() -> Vec<Family> {
     let family = |tool: &str, is_v4| {
         Some(Family { tool: program(tool)?, restore: program(&format!("{tool}-restore"))?, is_v4 })
@@ -46,7 +46,11 @@ impl Firewall {
             self.stood.note(&key, wanted, self.listed(&family, guarded).await);
             kept = Kept::Made;
         }
-        Ok(kept)
+        let has_v6 = guarded.subnets.iter().any(|subnet| !subnet.is_ipv4());
+        match has_v6 && families().iter().all(|family| family.is_v4) {
+            true => Err(FirewallError::NoTool6),
+            false => Ok(kept),
+        }
     }
 
     /// Lets a bridge's packets go through the chain before anything else.

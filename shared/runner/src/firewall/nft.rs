@@ -62,7 +62,7 @@ pub(super) fn table(guarded: &Guarded, rules: &[(Packets, Verdict)]) -> String {
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "accept",
-        // What is refused can be read: nft list table inet func_func.
+        // The counters show refused packets: nft list table inet func_func.
         Verdict::Drop => "counter drop",
     }
 }
