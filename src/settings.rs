@@ -1,5 +1,6 @@
 //! Settings: one table says what there is; flags, environment and file are read by it, in that order.
 
+mod allowance;
 mod given;
 mod kinds;
 mod table;
@@ -7,7 +8,7 @@ mod table;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use func_model::{Destination, Egress, HostName};
+use func_model::{Allowance, Destination, Egress, HostName};
 
 pub use given::Given;
 pub use kinds::{LogFormat, SettingError};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub poised_bytes_max: u64,
     /// 0: nothing is paused.
     pub frozen_bytes_max: u64,
+    /// What apps get, and the most that they may ask for.
+    pub allowance: Allowance,
     pub build_ms: u64,
     pub push_bytes_max: u64,
     pub retire_drain_ms: u64,
@@ -73,6 +76,7 @@ impl Settings {
                 .duration_ms(func_model::limits::IDLE_MS_MIN, func_model::limits::IDLE_MS_MAX)?,
             poised_bytes_max: given.value("poised-memory").memory_bytes()?,
             frozen_bytes_max: given.value("frozen-memory").memory_bytes()?,
+            allowance: allowance::read(&given)?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
             retire_drain_ms: given

@@ -1,6 +1,7 @@
 //! Reading an app's func.toml.
 
-use func_model::config::{AppConfig, AppFile, ConfigError, KEYS, LIMIT_KEYS};
+use func_model::config::{AppConfig, AppFile, ConfigError, KEYS};
+use func_model::{Allowance, LIMIT_KEYS};
 use func_schedule::{Schedule, ScheduleError};
 use thiserror::Error;
 use toml::de::DeTable;
@@ -23,12 +24,12 @@ pub enum AppFileError {
     WarmAt(#[from] ScheduleError),
 }
 
-/// Reads and checks the file's text.
+/// Reads and checks the file's text; `allowance` is the server's.
 ///
 /// # Errors
 /// [`AppFileError::UnknownKey`] with the nearest right name, [`AppFileError::Syntax`] for what is not TOML or of the
 /// wrong type, [`AppFileError::Value`] and [`AppFileError::WarmAt`] for a value that is not allowed.
-pub fn parse(text: &str) -> Result<AppConfig, AppFileError> {
+pub fn parse(text: &str, allowance: &Allowance) -> Result<AppConfig, AppFileError> {
     let table = DeTable::parse(text).map_err(|e| syntax(text, &e))?;
     check_keys(text, table.get_ref(), "", KEYS)?;
     let limits = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "limits");
@@ -36,7 +37,7 @@ pub fn parse(text: &str) -> Result<AppConfig, AppFileError> {
         check_keys(text, limits, "limits.", LIMIT_KEYS)?;
     }
     let file: AppFile = toml::from_str(text).map_err(|e| syntax(text, &e))?;
-    let config = file.check()?;
+    let config = file.check(allowance)?;
     for line in &config.warm_at {
         line.parse::<Schedule>()?;
     }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        parse(text).expect_err("it is wrong").to_string()
+        parse(text, &Allowance::default()).expect_err("it is wrong").to_string()
     }
 
     #[test]
@@ -99,14 +100,14 @@ mod tests {
         let text = "port = 3000\nhosts = [\"www.example.org\"]\nidle = \"5m\"\nhealth = \"/up\"\n\
                     freeze = \"10s\"\nmin = 1\nwarm-at = [\"0 7 * * MON-FRI\"]\nwaiting-page = true\n\
                     [env]\nMODE = \"x\"\n[limits]\nmemory = \"256M\"\ncpus = 0.5\npids = 64\n";
-        let config = parse(text).expect("it is right");
+        let config = parse(text, &Allowance::default()).expect("it is right");
         assert_eq!(
             (config.port, config.idle_ms, config.limits.cpus_milli),
             (Some(3_000), Some(300_000), 500)
         );
         assert_eq!((config.freeze, config.min), (func_model::Freeze::AfterMs(10_000), 1));
         assert_eq!((config.warm_at, config.waiting_page), (vec!["0 7 * * MON-FRI".to_owned()], true));
-        assert!(parse("").is_ok());
+        assert!(parse("", &Allowance::default()).is_ok());
     }
 
     #[test]
@@ -115,7 +116,10 @@ mod tests {
         assert!(error("[limits]\nmemroy = \"1G\"").contains("did you mean `limits.memory`?"));
         assert!(error("memory = \"1G\"").contains("did you mean `limits.memory`?"));
         assert!(error("Port = 1").contains("did you mean `port`?"));
-        assert!(error("colour = 1").contains("the keys are port, hosts, env, idle, drain, limits, health, "));
+        assert!(
+            error("colour = 1")
+                .contains("the keys are port, hosts, env, idle, drain, limits, capabilities, ")
+        );
     }
 
     #[test]

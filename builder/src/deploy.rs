@@ -86,6 +86,8 @@ impl Builder {
             hosts,
             env: project.config.env,
             limits: project.config.limits,
+            capabilities: project.config.capabilities,
+            read_only: project.config.read_only,
             idle_ms: project.config.idle_ms.unwrap_or(self.config.idle_ms),
             drain_ms: project.config.drain_ms,
             health: project.config.health,
@@ -100,7 +102,8 @@ impl Builder {
 
     async fn project(&self, job: &Job) -> Result<Project, Failure> {
         let (path, revision) = (self.config.data.repository(&job.app), job.revision.clone());
-        self.blocking(&job.app, move || Project::read(&Repository::open(&path)?, &revision)).await
+        let allowance = self.config.allowance;
+        self.blocking(&job.app, move || Project::read(&Repository::open(&path)?, &revision, &allowance)).await
     }
 
     /// Gives the hosts of func.toml, less the app's own name, which it has anyway.

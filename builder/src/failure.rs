@@ -1,7 +1,7 @@
 //! Why a deploy, a rollback or a removal failed, and what its pusher is told.
 
 use func_ledger::LedgerError;
-use func_model::{AppName, HostName, ReleaseId, ReleaseNumber};
+use func_model::{AppName, Capability, HostName, ReleaseId, ReleaseNumber};
 use func_runner::{BuildFailed, OverMemory, RunnerError, StartError};
 use func_store::StoreError;
 use thiserror::Error;
@@ -218,8 +218,12 @@ fn start_hint(error: &StartError) -> Option<String> {
         StartError::Exited { memory: OverMemory::Likely { .. } | OverMemory::Certain { .. }, .. } => {
             some("raise limits.memory in func.toml")
         }
-        StartError::Exited { memory: OverMemory::No, .. } => some("look at the lines above"),
-        StartError::Silent { .. } => some("listen on $PORT, or set `port` in func.toml"),
+        StartError::Exited { memory: OverMemory::No, tail, .. } => {
+            refused_hint(tail).or_else(|| some("look at the lines above"))
+        }
+        StartError::Silent { tail, .. } => {
+            refused_hint(tail).or_else(|| some("listen on $PORT, or set `port` in func.toml"))
+        }
         StartError::Unhealthy { .. } => {
             some("let `health` in func.toml answer 2xx or 3xx when the app is ready")
         }
@@ -229,6 +233,22 @@ fn start_hint(error: &StartError) -> Option<String> {
         | StartError::Runner(_) => some(AGAIN),
         StartError::NoCommand { .. } => some("mend ENTRYPOINT and CMD in the Dockerfile"),
     }
+}
+
+/// Returns what to do about what the kernel refuses an app, if its last lines complain of that.
+fn refused_hint(tail: &[String]) -> Option<String> {
+    let says = |words: &str| tail.iter().any(|line| line.to_lowercase().contains(words));
+    if says("read-only file system") {
+        return some("`read-only = true` in func.toml leaves /tmp and /run to write to");
+    }
+    let refused = ["operation not permitted", "permission denied"].into_iter().any(says);
+    refused.then(|| {
+        format!(
+            "an app has the capabilities {} if its image starts as root (no USER) and `capabilities` in func.toml \
+             does not take them away, and no others",
+            Capability::ALL.map(Capability::name).join(", ")
+        )
+    })
 }
 
 fn kept_hint(kept: &[ReleaseNumber]) -> String {

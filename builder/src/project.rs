@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use func_model::Revision;
 use func_model::config::{AppConfig, AppFile};
 use func_model::limits::CONFIG_BYTES;
+use func_model::{Allowance, Revision};
 use git2::Tree;
 use thiserror::Error;
 
@@ -53,15 +53,19 @@ pub enum ProjectError {
 }
 
 impl Project {
-    /// Reads what a commit asks for.
+    /// Reads what a commit asks for; `allowance` is what the server lets it have.
     ///
     /// # Errors
     /// [`ProjectError`], by what is wrong.
-    pub fn read(repository: &Repository, revision: &Revision) -> Result<Self, ProjectError> {
+    pub fn read(
+        repository: &Repository,
+        revision: &Revision,
+        allowance: &Allowance,
+    ) -> Result<Self, ProjectError> {
         let tree = repository.tree(revision)?;
         let config = match repository.text(&tree, app_file::NAME, CONFIG_BYTES)? {
-            Some(text) => app_file::parse(&text)?,
-            None => AppFile::default().check().map_err(AppFileError::from)?,
+            Some(text) => app_file::parse(&text, allowance)?,
+            None => AppFile::default().check(allowance).map_err(AppFileError::from)?,
         };
         let recipe = recipe(&tree).ok_or(ProjectError::NoRecipe)?;
         Ok(Self { config, recipe, warnings: warnings(repository, &tree)? })
@@ -101,7 +105,7 @@ mod tests {
     fn read(files: &[(&str, &str)]) -> Result<Project, ProjectError> {
         let pushed = Pushed::new();
         let revision = pushed.commit(files);
-        Project::read(&Repository::open(&pushed.path()).expect("opened"), &revision)
+        Project::read(&Repository::open(&pushed.path()).expect("opened"), &revision, &Allowance::default())
     }
 
     #[test]
@@ -124,7 +128,11 @@ mod tests {
     fn a_revision_that_is_not_there_is_told_by_its_short_id() {
         let pushed = Pushed::new();
         let missing = "d".repeat(40).parse().expect("a revision");
-        let read = Project::read(&Repository::open(&pushed.path()).expect("opened"), &missing);
+        let read = Project::read(
+            &Repository::open(&pushed.path()).expect("opened"),
+            &missing,
+            &Allowance::default(),
+        );
         assert!(read.is_err_and(|e| e.to_string() == "ddddddd is not in the repository"));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use func_ledger::Memory;
-use func_model::config::RESOURCES;
+use func_model::RESOURCES;
 use func_model::{Claim, ImageDigest, InstanceId, Release, ReleaseId, Revision};
 use func_runner::{
     BuildFailed, BuildJob, BuildLines, ByteStream, ImageFacts, Make, RunnerError, Start, StartError, Started,
@@ -66,6 +66,7 @@ pub fn config(root: &Path, ledger: Arc<Memory>) -> Config {
         url: "http://{host}:8080".into(),
         branch: "main".into(),
         build_ms: 60_000,
+        allowance: func_model::Allowance::default(),
         idle_ms: 60_000,
     }
 }
@@ -81,6 +82,8 @@ pub fn release(name: &str) -> Release {
         hosts: vec![],
         env: BTreeMap::new(),
         limits: RESOURCES,
+        capabilities: func_model::Capability::all(),
+        read_only: false,
         idle_ms: 60_000,
         drain_ms: None,
         health: None,

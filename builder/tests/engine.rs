@@ -60,6 +60,7 @@ impl Real {
             installation: real.installation.clone(),
             socket: None,
             outbound: func_runner::Outbound::default(),
+            max: func_model::Allowance::default().max,
             labels: Vec::new(),
         });
         engine.prepare().await.expect("the engine is there");

@@ -90,6 +90,7 @@ async fn docker(settings: &Settings) -> Finding {
         data,
         socket: Some(settings.docker.clone()),
         outbound: Default::default(),
+        max: func_model::Allowance::default().max,
         labels: vec![],
     };
     match timeout(ASK, Docker::new(config).version()).await {

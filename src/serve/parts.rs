@@ -78,6 +78,7 @@ impl Parts {
                 allow: settings.egress_allow.clone(),
                 dns: settings.dns.clone(),
             },
+            max: settings.allowance.max,
             labels: Vec::new(),
         });
         // The public doors do without the engine.
@@ -159,6 +160,7 @@ impl Parts {
             url: info.url.clone(),
             branch: self.settings.branch.clone(),
             build_ms: self.settings.build_ms,
+            allowance: self.settings.allowance,
             idle_ms: self.settings.idle_ms,
         }
     }

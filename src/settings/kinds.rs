@@ -57,7 +57,7 @@ fn machine_bytes() -> u64 {
 }
 
 impl Value {
-    fn wrong(&self, allowed: impl Into<String>) -> SettingError {
+    pub(super) fn wrong(&self, allowed: impl Into<String>) -> SettingError {
         let text = self.text.chars().take(200).collect();
         SettingError::Value { name: self.name, text, from: self.source.clone(), allowed: allowed.into() }
     }

@@ -59,6 +59,18 @@ pub const SETTINGS: &[Setting] = &[
         "10%",
         "memory that paused instances may keep, together: a size, a share of the machine, or `0` for none",
     ),
+    setting("app-memory", "512M", "the memory of an app whose func.toml says nothing"),
+    setting(
+        "app-memory-max",
+        "50%",
+        "the most that an app may ask for: a size, or a share of the machine; what is live gets no more from its next start on",
+    ),
+    setting("app-cpus", "1", "the CPUs of an app whose func.toml says nothing"),
+    setting("app-cpus-max", "", "the most that an app may ask for; by default all of the machine's"),
+    setting("app-pids", "256", "the processes and threads of an app whose func.toml says nothing"),
+    setting("app-pids-max", "4096", "the most that an app may ask for"),
+    setting("app-disk", "1G", "what an app whose func.toml says nothing may write to its own files"),
+    setting("app-disk-max", "10G", "the most that an app may ask for"),
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
     setting("push-size", "8G", "the largest push, from 1M"),
     setting(

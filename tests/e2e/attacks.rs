@@ -3,5 +3,6 @@
 
 mod handshakes;
 mod identity;
+mod inside;
 mod network;
 mod pooling;

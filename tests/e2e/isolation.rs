@@ -36,12 +36,13 @@ fn an_instance_reaches_neither_another_one_nor_anything_of_funcs() {
 }
 
 #[test]
-fn an_instance_has_no_capability_no_mount_but_its_name_servers_and_limits() {
+fn an_instance_has_few_capabilities_no_mount_but_its_name_servers_and_limits() {
     let world = World::new();
     Repo::app(&world, "one").push(&world.ssh_url("one")).succeeded();
     let name = format!("{}-one-v1.1", world.installation);
     let shown = |format: &str| docker(&["inspect", "-f", format, &name]);
     assert_eq!(shown("{{.HostConfig.CapDrop}}"), "[ALL]");
+    assert_eq!(shown("{{len .HostConfig.CapAdd}}"), "7", "those of a server that becomes another user");
     assert!(shown("{{.HostConfig.SecurityOpt}}").contains("no-new-privileges"));
     assert_eq!(shown("{{.HostConfig.Privileged}}"), "false");
     let mounts = shown("{{range .Mounts}}{{.Destination}} {{.RW}};{{end}}");

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::limits::{
     DRAIN_MS_MAX, DRAIN_MS_MIN, ENV_MAX, FREEZE_MS_MIN, HOSTS_MAX, IDLE_MS_MAX, IDLE_MS_MIN, WARM_AT_MAX,
 };
-use crate::{Freeze, HostName, Resources};
+use crate::{Allowance, Capability, Freeze, HostName, LimitsTable, Resources};
 
 /// Every key of func.toml, for the error that names the nearest one.
 pub const KEYS: &[&str] = &[
@@ -19,19 +19,15 @@ pub const KEYS: &[&str] = &[
     "idle",
     "drain",
     "limits",
+    "capabilities",
+    "read-only",
     "health",
     "freeze",
     "min",
     "warm-at",
     "waiting-page",
 ];
-/// Every key of its `[limits]`.
-pub const LIMIT_KEYS: &[&str] = &["memory", "cpus", "pids"];
-
 const MIB: u64 = 1024 * 1024;
-
-/// What an app gets when it says nothing: half a GiB, one CPU, 256 processes and threads.
-pub const RESOURCES: Resources = Resources { memory_bytes: 512 * MIB, cpus_milli: 1_000, pids: 256 };
 
 /// The file as it is written.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -48,6 +44,10 @@ pub struct AppFile {
     pub drain: Option<String>,
     #[serde(default)]
     pub limits: LimitsTable,
+    /// Names of [`Capability`]; none: all that there are.
+    pub capabilities: Option<Vec<String>>,
+    #[serde(default, rename = "read-only")]
+    pub read_only: bool,
     pub health: Option<String>,
     /// `auto`, `off`, or a time.
     pub freeze: Option<String>,
@@ -57,17 +57,6 @@ pub struct AppFile {
     pub warm_at: Vec<String>,
     #[serde(default, rename = "waiting-page")]
     pub waiting_page: bool,
-}
-
-/// The `[limits]` table as it is written.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsTable {
-    /// `512M`, `1G`.
-    pub memory: Option<String>,
-    /// CPUs, `0.5` is half of one.
-    pub cpus: Option<f64>,
-    pub pids: Option<u32>,
 }
 
 /// The file, checked.
@@ -81,6 +70,8 @@ pub struct AppConfig {
     /// `None`: the server's own default.
     pub drain_ms: Option<u64>,
     pub limits: Resources,
+    pub capabilities: Vec<Capability>,
+    pub read_only: bool,
     pub health: Option<String>,
     pub freeze: Freeze,
     pub min: u32,
@@ -96,16 +87,16 @@ pub enum ConfigError {
     Value { key: &'static str, value: String, allowed: String },
 }
 
-fn wrong(key: &'static str, value: impl ToString, allowed: impl Into<String>) -> ConfigError {
+pub(crate) fn wrong(key: &'static str, value: impl ToString, allowed: impl Into<String>) -> ConfigError {
     ConfigError::Value { key, value: value.to_string(), allowed: allowed.into() }
 }
 
 impl AppFile {
-    /// Checks every value.
+    /// Checks every value; `allowance` is the server's.
     ///
     /// # Errors
     /// [`ConfigError::Value`] for the first value that is not allowed.
-    pub fn check(self) -> Result<AppConfig, ConfigError> {
+    pub fn check(self, allowance: &Allowance) -> Result<AppConfig, ConfigError> {
         if self.port == Some(0) {
             return Err(wrong("port", 0, "a port from 1 to 65535"));
         }
@@ -139,7 +130,9 @@ impl AppFile {
             env: self.env,
             idle_ms: self.idle.as_deref().map(idle_ms).transpose()?,
             drain_ms: self.drain.as_deref().map(drain_ms).transpose()?,
-            limits: self.limits.check()?,
+            limits: self.limits.check(allowance, self.read_only)?,
+            capabilities: capabilities(self.capabilities)?,
+            read_only: self.read_only,
             health: self.health,
             freeze: self.freeze.as_deref().map(freeze).transpose()?.unwrap_or_default(),
             min: min(self.min.unwrap_or(0))?,
@@ -160,7 +153,7 @@ fn is_address(host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok() || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", crate::name::excerpt(text))
 }
 
@@ -185,6 +178,18 @@ fn check_env(env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn capabilities(names: Option<Vec<String>>) -> Result<Vec<Capability>, ConfigError> {
+    let Some(names) = names else { return Ok(Capability::all()) };
+    let read = |name: &String| {
+        let all = Capability::ALL.map(Capability::name).join(", ");
+        name.parse().map_err(|_| wrong("capabilities", quoted(name), format!("a list of {all}")))
+    };
+    let mut capabilities = names.iter().map(read).collect::<Result<Vec<Capability>, _>>()?;
+    capabilities.sort_unstable();
+    capabilities.dedup();
+    Ok(capabilities)
 }
 
 fn check_health(path: Option<&str>) -> Result<(), ConfigError> {
@@ -241,36 +246,6 @@ fn warm_at(lines: Vec<String>) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-impl LimitsTable {
-    fn check(self) -> Result<Resources, ConfigError> {
-        let memory_bytes = match self.memory {
-            None => RESOURCES.memory_bytes,
-            Some(text) => match size_bytes(&text) {
-                Some(bytes) if (8 * MIB..=1024 * 1024 * MIB).contains(&bytes) => bytes,
-                Some(_) | None => {
-                    return Err(wrong(
-                        "limits.memory",
-                        quoted(&text),
-                        "a size from 8M to 1024G: `256M`, `1G`",
-                    ));
-                }
-            },
-        };
-        let cpus_milli = match self.cpus {
-            None => RESOURCES.cpus_milli,
-            // Truncation cannot lose anything that matters: the range is checked first.
-            Some(cpus) if (0.05..=512.0).contains(&cpus) => (cpus * 1_000.0).round() as u32,
-            Some(cpus) => return Err(wrong("limits.cpus", cpus, "CPUs from 0.05 to 512: `0.5`, `2`")),
-        };
-        let pids = match self.pids {
-            None => RESOURCES.pids,
-            Some(pids) if (8..=100_000).contains(&pids) => pids,
-            Some(pids) => return Err(wrong("limits.pids", pids, "from 8 to 100000")),
-        };
-        Ok(Resources { memory_bytes, cpus_milli, pids })
-    }
-}
-
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -309,23 +284,21 @@ mod tests {
     use super::*;
 
     fn error(file: AppFile) -> String {
-        file.check().expect_err("it is wrong").to_string()
+        file.check(&Allowance::default()).expect_err("it is wrong").to_string()
     }
 
     #[test]
     fn an_empty_file_gives_the_defaults() {
-        let config = AppFile::default().check().expect("nothing is wrong with nothing");
-        assert_eq!((config.port, config.idle_ms, config.limits), (None, None, RESOURCES));
+        let config = AppFile::default().check(&Allowance::default()).expect("nothing is wrong with nothing");
+        assert_eq!((config.port, config.idle_ms, config.limits), (None, None, crate::RESOURCES));
     }
 
     #[test]
     fn a_wrong_value_is_named_with_what_is_allowed() {
         let idle = error(AppFile { idle: Some("1s".into()), ..AppFile::default() });
         assert_eq!(idle, "`idle = \"1s\"`: a time from 5 s to 24 h: `90s`, `5m`, `2h`");
-        let memory = LimitsTable { memory: Some("lots".into()), ..LimitsTable::default() };
-        assert!(
-            error(AppFile { limits: memory, ..AppFile::default() }).starts_with("`limits.memory = \"lots\"`")
-        );
+        let powers = error(AppFile { capabilities: Some(vec!["SYS_ADMIN".into()]), ..AppFile::default() });
+        assert!(powers.starts_with("`capabilities = \"SYS_ADMIN\"`: a list of CHOWN, "), "{powers}");
         let freeze = error(AppFile { freeze: Some("1s".into()), ..AppFile::default() });
         assert_eq!(freeze, "`freeze = \"1s\"`: `auto`, `off`, or a time of at least 3 s: `10s`");
         assert!(error(AppFile { min: Some(2), ..AppFile::default() }).contains("one instance"));
@@ -341,6 +314,18 @@ mod tests {
     }
 
     #[test]
+    fn an_app_keeps_the_capabilities_that_it_names() {
+        let kept = |names: Option<Vec<String>>| {
+            let file = AppFile { capabilities: names, ..AppFile::default() };
+            file.check(&Allowance::default()).expect("they may be had").capabilities
+        };
+        assert_eq!(kept(None), Capability::ALL);
+        assert_eq!(kept(Some(Vec::new())), []);
+        let named = vec!["setuid".to_owned(), "CAP_CHOWN".to_owned(), "SETUID".to_owned()];
+        assert_eq!(kept(Some(named)), [Capability::Chown, Capability::Setuid]);
+    }
+
+    #[test]
     fn an_ip_address_is_no_host_of_an_app() {
         for address in
             ["127.0.0.1", "10.0.0.1", "10.0.0.1.", "127.1", "2130706433", "::1", "[::1]", "fe80::1"]
@@ -350,7 +335,7 @@ mod tests {
             assert!(said.ends_with("addresses are the server's own"), "{said}");
         }
         let hosts = vec!["1.example.org".into(), "a1".into()];
-        assert!(AppFile { hosts, ..AppFile::default() }.check().is_ok());
+        assert!(AppFile { hosts, ..AppFile::default() }.check(&Allowance::default()).is_ok());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! `plan` says what has to be done when what is known and what is seen differ.
 
 mod address_block;
+mod allowance;
 pub mod call;
+mod capability;
 mod chain;
 pub mod config;
 mod egress;
@@ -21,6 +23,8 @@ mod release;
 mod route;
 
 pub use address_block::AddressBlock;
+pub use allowance::{Allowance, LEAST, LIMIT_KEYS, LimitsTable, RESOURCES};
+pub use capability::{Capability, NotCapability};
 pub use chain::chain;
 pub use egress::{Block, Destination, DestinationError, Egress, EgressError};
 pub use gate::GateName;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{FREEZE_MS, RESUME_MS};
 use crate::name::excerpt;
-use crate::{AppName, HostName, ImageDigest, NameError, Revision};
+use crate::{AppName, Capability, HostName, ImageDigest, NameError, RESOURCES, Revision};
 
 /// The number of a release within its app, from 1; printed `v7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -121,6 +121,35 @@ pub struct Resources {
     /// Thousandths of a CPU.
     pub cpus_milli: u32,
     pub pids: u32,
+    /// What it may write to its own files, beside what is in memory.
+    #[serde(default = "disk_bytes")]
+    pub disk_bytes: u64,
+    /// The size of each of `/tmp` and `/run` when its files are read-only.
+    #[serde(default = "tmp_bytes")]
+    pub tmp_bytes: u64,
+}
+
+/// What a release of before there was this limit has.
+fn disk_bytes() -> u64 {
+    RESOURCES.disk_bytes
+}
+
+/// As [`disk_bytes`].
+fn tmp_bytes() -> u64 {
+    RESOURCES.tmp_bytes
+}
+
+impl Resources {
+    /// Returns the smaller of each.
+    pub fn at_most(self, max: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.min(max.memory_bytes),
+            cpus_milli: self.cpus_milli.min(max.cpus_milli),
+            pids: self.pids.min(max.pids),
+            disk_bytes: self.disk_bytes.min(max.disk_bytes),
+            tmp_bytes: self.tmp_bytes.min(max.tmp_bytes),
+        }
+    }
 }
 
 /// One runnable version of an app: the manifest that is stored as `manifest/<app>/v7.json` and never changed.
@@ -138,6 +167,12 @@ pub struct Release {
     pub hosts: Vec<HostName>,
     pub env: BTreeMap<String, String>,
     pub limits: Resources,
+    /// What a process keeps that starts as root.
+    #[serde(default = "Capability::all")]
+    pub capabilities: Vec<Capability>,
+    /// Whether its files cannot be written, but for `/tmp` and `/run`.
+    #[serde(default)]
+    pub read_only: bool,
     pub idle_ms: u64,
     /// How long its last requests may take once another release is live; `None`: the server's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

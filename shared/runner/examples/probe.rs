@@ -11,12 +11,14 @@
 //! | `eat` | uses memory until it is ended |
 //!
 //! Paths: `/` says hello, `/env` the environment, `/status` its /proc/self/status, `/self` all that its process was
-//! given by who started it, `/limits` the limits of its cgroup,
+//! given by who started it, `/limits` the limits of its cgroup, `/cgroups` its place among them,
 //! `/connect/<addr>` whether a TCP connection to an address can be made, `/print/<text>` prints a line,
+//! `/write/<path>` writes a file, `/become/<uid>` gives a folder to a user and runs a process as that user,
 //! `/broken` prints a line that is not UTF-8 and one that is too long.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
@@ -92,12 +94,22 @@ fn body(path: &str) -> String {
         println!("{text}");
         return "printed".to_owned();
     }
+    if let Some(path) = path.strip_prefix("/write") {
+        return match fs::write(path, "x") {
+            Ok(()) => "written".to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        };
+    }
+    if let Some(user) = path.strip_prefix("/become/") {
+        return become_user(user).unwrap_or_else(|error| format!("{:?}", error.kind()));
+    }
     match path {
         "/env" => env::vars().map(|(name, value)| format!("{name}={value}\n")).collect(),
         "/status" => fs::read_to_string("/proc/self/status").unwrap_or_default(),
         "/self" => GIVEN.clone(),
         "/mounts" => fs::read_to_string("/proc/self/mounts").unwrap_or_default(),
         "/limits" => limits(),
+        "/cgroups" => fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
         "/broken" => {
             let mut out = std::io::stdout().lock();
             let _ = out.write_all(b"bad \xff\xfe bytes\n");
@@ -165,6 +177,16 @@ fn connect(addr: &str) -> String {
         Ok(_) => "connected".to_owned(),
         Err(error) => format!("{:?}", error.kind()),
     }
+}
+
+/// Does what servers do that start as root: makes a folder, gives it to another user, and runs a process as that one.
+fn become_user(user: &str) -> std::io::Result<String> {
+    let user: u32 = user.parse().map_err(|_| ErrorKind::InvalidInput)?;
+    fs::create_dir_all("/become")?;
+    std::os::unix::fs::chown("/become", Some(user), Some(user))?;
+    let mut other = process::Command::new("/proc/self/exe");
+    let ended = other.env("MODE", "exit").env("STATUS", "42").uid(user).gid(user).status()?;
+    Ok(format!("it ran, and ended with {}", ended.code().unwrap_or_default()))
 }
 
 /// The limits, from cgroup v1 or v2, whichever there is.

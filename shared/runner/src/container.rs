@@ -6,22 +6,16 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerSummary,
-    ContainerSummaryStateEnum, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerSummaryStateEnum, EndpointSettings, HealthConfig,
 };
 use bollard::query_parameters::InspectContainerOptions;
-use func_model::{GateName, InstanceId, Release, Resources, SeenContainer, SeenState};
+use func_model::{GateName, InstanceId, Release, SeenContainer, SeenState};
 
 use crate::call::{ASK, call, present};
 use crate::docker::{APP, GATE, INSTALLATION, INSTANCE, MADE, PORT, RELEASE};
 use crate::gate::{self, GateState};
-use crate::poise::bind;
-use crate::{Docker, RunnerError, resolver};
-
-/// The engine's own log of an instance: one file of this size is kept.
-const ENGINE_LOG_BYTES: &str = "4m";
-
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+use crate::image::Shape;
+use crate::{Docker, RunnerError};
 
 /// A container as the engine describes it now.
 #[derive(Debug, Clone)]
@@ -134,9 +128,8 @@ impl Docker {
         Some(SocketAddr::new(ip, labels.get(PORT)?.parse().ok()?))
     }
 
-    /// Describes the container of an instance. What it may do beyond its own process is nothing. `volumes` are the
-    /// paths of its image's `VOLUME`s.
-    pub(crate) fn body(&self, release: &Release, id: &InstanceId, volumes: &[String]) -> ContainerCreateBody {
+    /// Describes the container of an instance; `shape` is its image's.
+    pub(crate) fn body(&self, release: &Release, id: &InstanceId, shape: &Shape) -> ContainerCreateBody {
         let mut env: Vec<String> = release
             .env
             .iter()
@@ -154,10 +147,7 @@ impl Docker {
             tty: Some(false),
             // The edge asks the app itself whether it is well.
             healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-            host_config: Some(HostConfig {
-                tmpfs: Some(tmpfs(volumes, release.limits)),
-                ..self.host_config(release.limits)
-            }),
+            host_config: Some(self.confined(release, shape)),
             ..Default::default()
         }
     }
@@ -173,65 +163,6 @@ impl Docker {
         labels.insert(MADE.to_owned(), String::new());
         labels
     }
-
-    fn host_config(&self, limits: Resources) -> HostConfig {
-        let memory = i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX);
-        HostConfig {
-            network_mode: Some(self.installation().to_owned()),
-            memory: Some(memory),
-            // Memory and swap together: no swap.
-            memory_swap: Some(memory),
-            nano_cpus: Some(i64::from(limits.cpus_milli) * 1_000_000),
-            pids_limit: Some(i64::from(limits.pids)),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            privileged: Some(false),
-            ipc_mode: Some("private".to_owned()),
-            init: Some(false),
-            // No core dumps on the host's disk. Open files are as the engine's own: it may not be able to give more.
-            ulimits: Some(vec![ResourcesUlimits {
-                name: Some("core".to_owned()),
-                soft: Some(0),
-                hard: Some(0),
-            }]),
-            // The ledger decides what runs.
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::NO),
-                maximum_retry_count: None,
-            }),
-            // The engine's own name server would name every other app.
-            mounts: resolver::file(&self.run_folder()).map(|file| vec![bind(&file, RESOLV_CONF)]),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(HashMap::from([
-                    ("max-size".to_owned(), ENGINE_LOG_BYTES.to_owned()),
-                    ("max-file".to_owned(), "2".to_owned()),
-                ])),
-            }),
-            ..Default::default()
-        }
-    }
-}
-
-/// Gives an instance memory in place of its image's volumes: otherwise the engine makes a folder on the host's disk for
-/// each. It starts empty (what the image has at that path is not seen), everybody may write to it, what is in it counts
-/// as the instance's memory, and it is gone with the instance.
-fn tmpfs(volumes: &[String], limits: Resources) -> HashMap<String, String> {
-    let options = format!("rw,exec,nosuid,nodev,mode=1777,size={}", limits.memory_bytes);
-    volumes.iter().map(|path| (clean_path(path), options.clone())).collect()
-}
-
-/// Gives a path as the engine compares it: from the root, without `.`, `..`, and slashes that say nothing.
-fn clean_path(path: &str) -> String {
-    let mut names = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    format!("/{}", names.join("/"))
 }
 
 /// Gives the gate of a container that was made ahead.
@@ -254,14 +185,6 @@ fn seen_state(state: Option<ContainerSummaryStateEnum>, addr: Option<SocketAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_volume_is_found_however_its_path_is_written() {
-        for path in ["/data", "/data/", "//data/.", "/x/../data", "data"] {
-            assert_eq!(clean_path(path), "/data", "{path}");
-        }
-        assert_eq!(clean_path("/var/lib/db"), "/var/lib/db");
-    }
 
     #[test]
     fn each_state_of_the_engine_has_one_meaning() {

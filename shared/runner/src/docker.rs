@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::ClientVersion;
-use func_model::{InstanceId, Release, ReleaseId};
+use func_model::{InstanceId, Release, ReleaseId, Resources};
 use func_store::{DataDir, Manifests};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -48,6 +48,8 @@ pub struct Config {
     /// A path, `unix://` and a path, or `tcp://host:port`; [`DEFAULT_SOCKET`] if `None`.
     pub socket: Option<String>,
     pub outbound: Outbound,
+    /// The most that an instance gets, whatever its release was allowed.
+    pub max: Resources,
     /// More labels for containers, network and built images.
     pub labels: Vec<(String, String)>,
 }

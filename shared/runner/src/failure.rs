@@ -80,7 +80,7 @@ impl Docker {
         // While it is alive, nobody but us ends it.
         let memory = match ended {
             false => OverMemory::No,
-            true => self.over_memory(&found, status_of(&failure), release.limits).await,
+            true => self.over_memory(&found, status_of(&failure), self.limits(release)).await,
         };
         let error = told(release, &found, failure, memory, within, tail);
         (error, Some(Remains { turn, container: found, kept: ended }))

@@ -24,6 +24,8 @@ pub(crate) struct Shape {
     pub volumes: Vec<String>,
     /// Its entry point and its command, one after the other; empty if it has neither.
     pub command: Vec<String>,
+    /// Whether its command starts as root.
+    pub is_root: bool,
 }
 
 /// The shapes of the images that were looked at.
@@ -99,7 +101,17 @@ fn shape(image: ImageInspect) -> Shape {
     let config = image.config.unwrap_or_default();
     let command =
         [config.entrypoint, config.cmd].into_iter().flatten().filter(|words| !is_unset(words)).flatten();
-    Shape { volumes: config.volumes.unwrap_or_default(), command: command.collect() }
+    Shape {
+        volumes: config.volumes.unwrap_or_default(),
+        command: command.collect(),
+        is_root: is_root(config.user.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Whether a `USER` is root: none at all, `root`, or 0, with a group or without.
+fn is_root(user: &str) -> bool {
+    let user = user.split(':').next().unwrap_or_default();
+    user.is_empty() || user == "root" || user.parse() == Ok(0_u32)
 }
 
 /// One empty word is how a Dockerfile takes back what its base image has; the engine takes it for none.
@@ -144,6 +156,16 @@ mod tests {
         assert_eq!(command(words(&[""]), words(&["serve"])), "serve");
         assert_eq!(command(None, words(&[""])), "");
         assert_eq!(command(None, None), "");
+    }
+
+    #[test]
+    fn root_is_known_by_name_by_number_and_by_default() {
+        for root in ["", "root", "0", "0:0", "root:root", ":1000"] {
+            assert!(is_root(root), "{root}");
+        }
+        for other in ["app", "1000", "1000:0", "rooty", "nobody:root"] {
+            assert!(!is_root(other), "{other}");
+        }
     }
 
     #[test]

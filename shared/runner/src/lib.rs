@@ -8,6 +8,7 @@ mod addresses;
 mod build;
 mod buildkit_lines;
 mod call;
+mod confinement;
 mod container;
 mod context;
 mod docker;

@@ -36,7 +36,7 @@ impl Docker {
         if shape.command.is_empty() {
             return Err(no_command_at_all(id));
         }
-        let plain = self.body(&release, id, &shape.volumes);
+        let plain = self.body(&release, id, &shape);
         let made = digest(&plain);
         if let Some(found) = self.container(&self.name(id)).await? {
             if let Some(poised) = self.still_poised(&release, &found, &made) {
@@ -61,7 +61,7 @@ impl Docker {
         let wanted = async {
             let release = self.manifest(&id.release).await?;
             let shape = self.shape(&release.image).await?;
-            Ok::<_, RunnerError>(shape.map(|shape| digest(&self.body(&release, id, &shape.volumes))))
+            Ok::<_, RunnerError>(shape.map(|shape| digest(&self.body(&release, id, &shape))))
         };
         match wanted.await {
             Ok(wanted) => wanted.as_ref() == made && made.is_some(),

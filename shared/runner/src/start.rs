@@ -224,7 +224,7 @@ impl Docker {
         let Some(shape) = self.shape(&release.image).await? else {
             return Err(StartError::NoImage { id: id.clone() });
         };
-        let body = self.body(release, id, &shape.volumes);
+        let body = self.body(release, id, &shape);
         let Some((container, addr)) = self.create(id, name, body).await? else { return Ok(None) };
         let mut took = StartTimes { create_us: us_since(begun), ..StartTimes::default() };
         let created = Instant::now();

@@ -240,7 +240,7 @@ impl Manifests {
 mod tests {
     use std::collections::BTreeMap;
 
-    use func_model::config::RESOURCES;
+    use func_model::RESOURCES;
 
     use super::*;
 
@@ -260,6 +260,8 @@ mod tests {
             hosts: vec![],
             env: BTreeMap::new(),
             limits: RESOURCES,
+            capabilities: func_model::Capability::all(),
+            read_only: false,
             idle_ms: 60_000,
             drain_ms: None,
             health: None,

@@ -1,29 +1,97 @@
 //! What an instance may not do, proven from inside it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use func_model::Egress;
-use func_runner::{Firewall, Guarded, Kept, Policy};
+use func_model::{Allowance, Egress, Resources};
+use func_runner::{Firewall, Guarded, Kept, Policy, Start};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::images::{context, probe};
 use crate::sweep::docker as cli;
-use crate::world::{App, LONG, get, world};
+use crate::world::{App, LONG, claim, docker_of, get, world};
 
-#[tokio::test]
-async fn an_instance_has_no_capabilities_and_gains_none() {
-    let world = world().await;
-    let (_, addr) = world.started("blog").await;
+/// CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID and NET_BIND_SERVICE, as the kernel counts them.
+const KEPT: &str = "00000000000004eb";
+const NONE: &str = "0000000000000000";
+
+/// Checks the capabilities of a process, and that it gains none.
+async fn has_capabilities(addr: SocketAddr, expected: &str) {
     let status = get(addr, "/status").await;
     let value = |name: &str| {
         let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
         line.trim_start_matches(':').trim().to_owned()
     };
-    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert_eq!(value(set), "0000000000000000", "{set}");
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!(value(set), expected, "{set}");
     }
+    assert_eq!(value("CapAmb"), NONE);
     assert_eq!(value("NoNewPrivs"), "1");
     assert_eq!(value("Seccomp"), "2");
+}
+
+#[tokio::test]
+async fn an_image_that_starts_as_root_can_become_another_user_and_no_more() {
+    let world = world().await;
+    let id = world.serving("blog");
+    world.poise(&id).await;
+    let addr = world.start(&id).await.addr;
+    has_capabilities(addr, KEPT).await;
+    assert_eq!(get(addr, "/become/1000").await, "it ran, and ended with 42");
+}
+
+#[tokio::test]
+async fn an_app_may_give_up_its_capabilities() {
+    let world = world().await;
+    let id = world.release("blog", App { capabilities: Some(Vec::new()), ..App::default() });
+    let addr = world.start(&id).await.addr;
+    has_capabilities(addr, NONE).await;
+    assert_eq!(get(addr, "/become/1000").await, "PermissionDenied");
+}
+
+#[tokio::test]
+async fn an_image_with_a_user_has_no_capability_and_listens_on_port_80() {
+    let world = world().await;
+    let config = json!({ "Entrypoint": ["/probe"], "User": "1000:1000" });
+    let app = App { port: Some(80), ..App::default() };
+    let id = world.release_of(config, &[("probe", &probe(), 0o755)], app).await;
+    let addr = world.start(&id).await.addr;
+    assert_eq!(addr.port(), 80);
+    has_capabilities(addr, NONE).await;
+}
+
+#[tokio::test]
+async fn read_only_files_are_written_in_tmp_and_run_alone() {
+    let world = world().await;
+    let id = world.release("blog", App { read_only: true, ..App::default() });
+    world.poise(&id).await;
+    let addr = world.start(&id).await.addr;
+    for (path, outcome) in [("/x", "ReadOnlyFilesystem"), ("/tmp/x", "written"), ("/run/x", "written")] {
+        assert_eq!(get(addr, &format!("/write{path}")).await, outcome, "{path}");
+    }
+    let mounts = get(addr, "/mounts").await;
+    let tmp = mounts.lines().find(|line| line.contains(" /tmp tmpfs ")).unwrap_or_default();
+    assert!(tmp.contains("size=65536k"), "{tmp}");
+}
+
+#[tokio::test]
+async fn an_instance_is_ended_before_func_and_sees_no_cgroup_but_its_own() {
+    let world = world().await;
+    let (_, addr) = world.started("blog").await;
+    assert!(get(addr, "/self").await.contains("oom_score_adj: \"500\\n\""));
+    let cgroups = get(addr, "/cgroups").await;
+    assert!(!cgroups.is_empty() && cgroups.lines().all(|line| line.ends_with(":/")), "{cgroups}");
+}
+
+#[tokio::test]
+async fn an_operators_maximum_holds_for_releases_of_before() {
+    let world = world().await;
+    let most = Resources { memory_bytes: 32 * 1024 * 1024, pids: 16, ..Allowance::default().max };
+    let docker = docker_of(&world.installation, &world.data, None, most);
+    let addr = docker.start(&claim(&world.serving("blog")), LONG).await.unwrap().addr;
+    let limits = get(addr, "/limits").await;
+    assert!(limits.contains(&format!("memory={}\n", 32 * 1024 * 1024)), "{limits}");
+    assert!(limits.contains("pids=16\n"), "{limits}");
 }
 
 #[tokio::test]

@@ -196,6 +196,7 @@ async fn other_settings_make_it_stale_and_it_is_replaced() {
         installation: world.installation.clone(),
         socket: None,
         outbound: Outbound::default(),
+        max: func_model::Allowance::default().max,
         labels: vec![("func.test".to_owned(), "2".to_owned())],
     });
     let seen = other.seen().await.unwrap().containers.remove(0).state;

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use func_model::config::RESOURCES;
-use func_model::{Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, SeenState};
+use func_model::RESOURCES;
+use func_model::{
+    Allowance, Capability, Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, Resources,
+    SeenState,
+};
 use func_runner::{
     BuildFailed, BuildJob, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start, StartError,
     Started, Stop,
@@ -68,12 +71,18 @@ pub async fn world() -> World {
 }
 
 pub fn docker(installation: &str, data: &DataDir, socket: Option<String>) -> Docker {
+    docker_of(installation, data, socket, Allowance::default().max)
+}
+
+/// Gives a runner whose instances get at most this.
+pub fn docker_of(installation: &str, data: &DataDir, socket: Option<String>, max: Resources) -> Docker {
     Docker::new(Config {
         data: data.clone(),
         manifests: Manifests::new(data.clone()),
         installation: installation.to_owned(),
         socket,
         outbound: Outbound::default(),
+        max,
         labels: vec![("func.test".to_owned(), "1".to_owned())],
     })
 }
@@ -86,6 +95,9 @@ pub struct App<'a> {
     pub health: Option<&'a str>,
     pub memory_bytes: Option<u64>,
     pub image: Option<ImageDigest>,
+    pub port: Option<u16>,
+    pub capabilities: Option<Vec<Capability>>,
+    pub read_only: bool,
 }
 
 impl World {
@@ -103,10 +115,12 @@ impl World {
             revision: "a".repeat(40).parse().unwrap(),
             image: app.image.unwrap_or_else(|| self.image.clone()),
             recipe: "test".to_owned(),
-            port: 8080,
+            port: app.port.unwrap_or(8080),
             hosts: Vec::new(),
             env,
             limits,
+            capabilities: app.capabilities.unwrap_or_else(Capability::all),
+            read_only: app.read_only,
             idle_ms: 60_000,
             drain_ms: None,
             health: app.health.map(str::to_owned),

@@ -1,0 +1,45 @@
+//! What an app may do and use: as much as it needs, and no more than its operator allows.
+
+use crate::client::Repo;
+use crate::world::{World, docker};
+
+/// What images of servers do that start as root: they give their files away, and become another user.
+const AS_OFFICIAL_IMAGES_DO: &str = "FROM busybox:stable
+RUN mkdir /www && echo hello > /www/index.html
+EXPOSE 80
+CMD [\"sh\", \"-c\", \"chown -R 1000:1000 /www && exec httpd -f -p 80 -u 1000:1000 -h /www\"]
+";
+
+fn repo(world: &World, config: &str) -> Repo {
+    let repo = Repo::empty(world);
+    repo.write("Dockerfile", AS_OFFICIAL_IMAGES_DO);
+    repo.write("func.toml", config);
+    repo.commit("as official images do");
+    repo
+}
+
+#[test]
+fn an_app_becomes_another_user_and_gets_no_more_than_its_operator_allows() {
+    let world = World::with(&[("app-memory", "64M"), ("app-memory-max", "128M"), ("app-pids-max", "32")]);
+    let official = repo(&world, "");
+    official.push(&world.ssh_url("web")).succeeded();
+    assert_eq!(world.get("web.localhost", "/index.html").1, "hello\n");
+    let name = format!("{}-web-v1.1", world.installation);
+    let shown = |format: &str| docker(&["inspect", "-f", format, &name]);
+    assert_eq!(shown("{{.HostConfig.Memory}}"), (64 * 1024 * 1024).to_string());
+
+    for (config, told) in [
+        ("limits.memory = \"1024G\"", "a size from 8M to 128M (this server's limit)"),
+        ("limits.pids = 100000", "from 8 to 32 (this server's limit)"),
+        ("capabilities = [\"SYS_ADMIN\"]", "a list of CHOWN, DAC_OVERRIDE, "),
+        // Taken away, and told why it does not start.
+        ("capabilities = []", "hint: an app has the capabilities CHOWN, DAC_OVERRIDE, "),
+        ("read-only = true", "hint: `read-only = true` in func.toml leaves /tmp and /run to write to"),
+    ] {
+        official.write("func.toml", config);
+        official.commit(config);
+        let said = official.push(&world.ssh_url("web")).failed();
+        assert!(said.contains(told), "{config}: {said}");
+        assert_eq!(world.get("web.localhost", "/index.html").0, 200, "{config}: the old release serves");
+    }
+}
