@@ -58,7 +58,8 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
-    use func_runner::FirewallError;
+    use func_model::InstanceId;
+    use func_runner::{FirewallError, RunnerError};
 
     use super::*;
 
@@ -72,6 +73,10 @@ mod tests {
             let mut times = self.0.lock().expect("unbroken");
             *times += 1;
             if times.is_multiple_of(2) { Err(FirewallError::NoTool.into()) } else { Ok(Kept::Made) }
+        }
+
+        async fn end_if_over_disk(&self, _: &InstanceId) -> Result<Option<u64>, RunnerError> {
+            Ok(None)
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod api;
+mod bounding;
 mod cooling;
 mod execute;
 mod freezing;
@@ -178,6 +179,7 @@ async fn work(cleaner: &Arc<Cleaner>) {
         reconcile::keep_right(cleaner.clone()),
         poising::keep_poised(cleaner.clone()),
         ahead::keep_ahead(cleaner.clone()),
+        bounding::keep_bounded(cleaner.clone()),
         upkeep::keep_small(cleaner.config.stop.clone())
     );
 }

@@ -13,7 +13,7 @@
 //! Paths: `/` says hello, `/env` the environment, `/status` its /proc/self/status, `/self` all that its process was
 //! given by who started it, `/limits` the limits of its cgroup, `/cgroups` its place among them,
 //! `/connect/<addr>` whether a TCP connection to an address can be made, `/print/<text>` prints a line,
-//! `/write/<path>` writes a file, `/become/<uid>` gives a folder to a user and runs a process as that user,
+//! `/write/<path>` writes a file, `/fill/<MiB>` a large one, `/become/<uid>` gives a folder to a user and runs a process as that user,
 //! `/broken` prints a line that is not UTF-8 and one that is too long.
 
 use std::io::{ErrorKind, Read, Write};
@@ -94,11 +94,15 @@ fn body(path: &str) -> String {
         println!("{text}");
         return "printed".to_owned();
     }
+    let said = |done: std::io::Result<()>| match done {
+        Ok(()) => "written".to_owned(),
+        Err(error) => format!("{:?}", error.kind()),
+    };
     if let Some(path) = path.strip_prefix("/write") {
-        return match fs::write(path, "x") {
-            Ok(()) => "written".to_owned(),
-            Err(error) => format!("{:?}", error.kind()),
-        };
+        return said(fs::write(path, "x"));
+    }
+    if let Some(mib) = path.strip_prefix("/fill/") {
+        return said(fs::write("/filled", vec![b'x'; mib.parse::<usize>().unwrap_or_default() << 20]));
     }
     if let Some(user) = path.strip_prefix("/become/") {
         return become_user(user).unwrap_or_else(|error| format!("{:?}", error.kind()));

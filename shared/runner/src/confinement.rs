@@ -54,6 +54,7 @@ impl Docker {
                 "0".to_owned(),
             )])),
             init: Some(false),
+            storage_opt: self.storage(release),
             readonly_rootfs: Some(release.read_only),
             tmpfs: Some(tmpfs(release.read_only, &shape.volumes, limits)),
             // No core dumps on the host's disk. Open files are as the engine's own: it may not be able to give more.

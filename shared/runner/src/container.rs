@@ -62,7 +62,8 @@ impl Docker {
         Ok(found.and_then(|found| self.read(found)))
     }
 
-    fn read(&self, found: ContainerInspectResponse) -> Option<Container> {
+    /// Reads what the engine says of a container; `None` if it is not this installation's.
+    pub(crate) fn read(&self, found: ContainerInspectResponse) -> Option<Container> {
         let labels = found.config.and_then(|c| c.labels).unwrap_or_default();
         let instance = self.instance(&labels, found.name.as_deref()?)?;
         let ContainerState { running, paused, oom_killed, exit_code, started_at, finished_at, .. } =

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::addresses::Addresses;
 use crate::call::{ASK, call};
+use crate::disk::Quota;
 use crate::guard::{self, Outbound};
 use crate::image::Images;
 use crate::remove::Burials;
@@ -67,6 +68,7 @@ struct Inner {
     burials: Burials,
     addresses: Addresses,
     firewall: guard::Found,
+    quota: Quota,
 }
 
 impl fmt::Debug for Docker {
@@ -86,6 +88,7 @@ impl Docker {
                 burials: Burials::default(),
                 addresses: Addresses::new(),
                 firewall: guard::Found::new(),
+                quota: Quota::default(),
             }),
         }
     }
@@ -97,6 +100,7 @@ impl Docker {
     pub async fn prepare(&self) -> Result<(), RunnerError> {
         let engine = self.engine().await?;
         call("answer a ping", ASK, engine.ping()).await?;
+        self.find_quota().await?;
         // Instances without it ask the engine's own name server: that is no reason not to run.
         if let Err(error) = resolver::put(&self.run_folder(), &self.config().outbound.dns) {
             warn!(%error, "instances have no resolv.conf of func's");
@@ -146,6 +150,10 @@ impl Docker {
     /// Gives the addresses of new containers.
     pub(crate) fn addresses(&self) -> &Addresses {
         &self.inner.addresses
+    }
+
+    pub(crate) fn quota(&self) -> &Quota {
+        &self.inner.quota
     }
 
     pub(crate) fn firewall(&self) -> &guard::Found {

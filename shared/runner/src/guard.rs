@@ -1,13 +1,43 @@
-//! Guarding the network of all instances: its firewall, and the name servers that instances are given.
+//! Guarding instances: their network (its firewall, and the name servers they are given), and the disk.
+
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use bollard::models::NetworkInspect;
-use func_model::{Block, Destination, Egress};
-use std::net::IpAddr;
+use func_model::{Block, Destination, Egress, InstanceId};
+use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::firewall::{Firewall, Guarded, Kept, Policy, short_name};
-use crate::{Docker, Guard, GuardError, resolver};
+use crate::firewall::{Firewall, FirewallError, Guarded, Kept, Policy, short_name};
+use crate::{Docker, RunnerError, resolver};
+
+/// Why the network is not guarded.
+#[derive(Debug, Error)]
+pub enum GuardError {
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
+    #[error("write the instances' resolv.conf")]
+    Resolver(#[from] std::io::Error),
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+}
+
+/// The power to guard what instances share: the network, and the disk.
+#[async_trait]
+pub trait Guard: Send + Sync {
+    /// Makes what instances may reach be what the settings say: the firewall's rules, the name servers. Repeatable.
+    ///
+    /// # Errors
+    /// [`GuardError`]; instances may reach more than they should.
+    async fn guard(&self) -> Result<Kept, GuardError>;
+
+    /// Ends an instance that has written more to its own files than it may, and says so in its log. Returns how many
+    /// bytes that was; `None` if it keeps within its limit, does not run, or the engine itself bounds it.
+    ///
+    /// # Errors
+    /// [`RunnerError`]; nothing is known then.
+    async fn end_if_over_disk(&self, id: &InstanceId) -> Result<Option<u64>, RunnerError>;
+}
 
 /// The option that names a network's device.
 pub(crate) const BRIDGE: &str = "com.docker.network.bridge.name";
@@ -33,11 +63,15 @@ impl Guard for Docker {
         let policy = Policy { egress: outbound.egress, allow: outbound.allow.clone(), resolvers };
         Ok(firewall.keep(&self.guarded().await?, &policy).await?)
     }
+
+    async fn end_if_over_disk(&self, id: &InstanceId) -> Result<Option<u64>, RunnerError> {
+        self.end_over_disk(id).await
+    }
 }
 
 impl Docker {
     /// Describes our network. Its device has its name before the network is made, so that the rules are there first.
-    async fn guarded(&self) -> Result<Guarded, crate::RunnerError> {
+    async fn guarded(&self) -> Result<Guarded, RunnerError> {
         let mut guarded = Guarded {
             name: self.installation().to_owned(),
             bridges: vec![bridge(self.installation())],

@@ -11,6 +11,7 @@ mod call;
 mod confinement;
 mod container;
 mod context;
+mod disk;
 mod docker;
 mod failure;
 mod firewall;
@@ -38,10 +39,10 @@ mod stop;
 pub use docker::{Config, DEFAULT_SOCKET, Docker};
 pub use firewall::{Firewall, FirewallError, Guarded, Kept, Policy};
 pub use gate::{GateError, open_gate};
-pub use guard::Outbound;
+pub use guard::{Guard, GuardError, Outbound};
 pub use power::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, Guard, GuardError, Hold, How, ImageFacts, LineStream,
-    Look, Make, OverMemory, RunnerError, Start, StartError, StartTimes, Started, State, Stop,
+    BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make, OverMemory,
+    RunnerError, Start, StartError, StartTimes, Started, State, Stop,
 };
 pub use readiness::{NotReady, until_ready};
 pub use remote::{LookCall, Remote, START_SOCKET, StartAnswer, StartCall};

@@ -103,8 +103,13 @@ impl Docker {
     /// no container, and then no output, that tells it.
     pub(crate) async fn keep_failure(&self, id: &InstanceId, error: &StartError) {
         if error.is_apps_fault() {
-            self.append(id, format!("--- {id} did not start: {error}{}", advice(error)), Vec::new()).await;
+            self.keep_line(id, format!("--- {id} did not start: {error}{}", advice(error))).await;
         }
+    }
+
+    /// Appends a line of func's own to the log of an app.
+    pub(crate) async fn keep_line(&self, id: &InstanceId, line: String) {
+        self.append(id, line, Vec::new()).await;
     }
 
     /// Appends lines to the log of an app. One that was removed keeps none: its last instance ends after its logs are gone,

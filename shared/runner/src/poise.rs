@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::container::{Container, Life};
+use crate::disk::without_storage;
 use crate::docker::{GATE, MADE};
 use crate::gate::{self, GateState};
 use crate::gate_program;
@@ -176,7 +177,8 @@ pub(crate) fn name_taken(name: &str) -> RunnerError {
 /// Gives the digest of what is asked for, the gate's program with it.
 fn digest(plain: &ContainerCreateBody) -> String {
     // What is sent to the engine can be written; were it not so, it would never be the same again.
-    let mut asked = serde_json::to_value(plain).unwrap_or(Value::Null);
+    // Whether the engine bounds its storage is not known before the first try.
+    let mut asked = serde_json::to_value(without_storage(plain.clone())).unwrap_or(Value::Null);
     asked.sort_all_objects();
     gate_program::hex(format!("{} {asked}", gate_program::digest()).as_bytes())
 }

@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::firewall::{FirewallError, Kept};
-
 /// Bytes as they come: a build context, an image.
 pub type ByteStream = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 /// Log lines as they come, without line ends, each cut at `limits::LOG_LINE_BYTES`.
@@ -323,27 +321,6 @@ pub trait Hold: Send + Sync {
     /// # Errors
     /// [`RunnerError`].
     async fn tidy(&self) -> Result<(), RunnerError>;
-}
-
-/// Why the network is not guarded.
-#[derive(Debug, Error)]
-pub enum GuardError {
-    #[error(transparent)]
-    Firewall(#[from] FirewallError),
-    #[error("write the instances' resolv.conf")]
-    Resolver(#[from] std::io::Error),
-    #[error(transparent)]
-    Runner(#[from] RunnerError),
-}
-
-/// The power to guard the network.
-#[async_trait]
-pub trait Guard: Send + Sync {
-    /// Makes what instances may reach be what the settings say: the firewall's rules, the name servers. Repeatable.
-    ///
-    /// # Errors
-    /// [`GuardError`]; instances may reach more than they should.
-    async fn guard(&self) -> Result<Kept, GuardError>;
 }
 
 /// The power to look.

@@ -250,8 +250,7 @@ impl Docker {
         let addr = self.address().await?;
         let networking_config = addr.map(|addr| self.endpoint(addr));
         let body = ContainerCreateBody { networking_config, ..body };
-        let created = self.engine().await?.create_container(Some(options), body);
-        match call("create a container", WORK, created).await {
+        match self.create_bounded(options, body).await {
             Ok(created) => {
                 point("after_create");
                 Ok(Some((created.id, addr)))

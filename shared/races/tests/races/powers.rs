@@ -329,6 +329,10 @@ impl Guard for Powers {
     async fn guard(&self) -> Result<Kept, GuardError> {
         Ok(Kept::Stood)
     }
+
+    async fn end_if_over_disk(&self, _: &InstanceId) -> Result<Option<u64>, RunnerError> {
+        Ok(None)
+    }
 }
 
 #[async_trait]

@@ -3,13 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use func_model::{Allowance, Egress, Resources};
-use func_runner::{Firewall, Guarded, Kept, Policy, Start};
+use func_runner::{Firewall, Guard, Guarded, Kept, Policy, Start};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::images::{context, probe};
 use crate::sweep::docker as cli;
-use crate::world::{App, LONG, claim, docker_of, get, world};
+use crate::world::{App, LONG, claim, docker_of, get, until, world};
+
+const MIB: u64 = 1024 * 1024;
 
 /// CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID and NET_BIND_SERVICE, as the kernel counts them.
 const KEPT: &str = "00000000000004eb";
@@ -72,6 +74,24 @@ async fn read_only_files_are_written_in_tmp_and_run_alone() {
     let mounts = get(addr, "/mounts").await;
     let tmp = mounts.lines().find(|line| line.contains(" /tmp tmpfs ")).unwrap_or_default();
     assert!(tmp.contains("size=65536k"), "{tmp}");
+}
+
+#[tokio::test]
+async fn an_instance_that_writes_more_than_it_may_is_ended_and_its_log_says_why() {
+    let world = world().await;
+    let most = Resources { disk_bytes: 8 * MIB, ..Allowance::default().max };
+    let docker = docker_of(&world.installation, &world.data, None, most);
+    let id = world.serving("blog");
+    let addr = docker.start(&claim(&id), LONG).await.unwrap().addr;
+    assert_eq!(get(addr, "/fill/7").await, "written");
+    assert_eq!(docker.end_if_over_disk(&id).await.unwrap(), None, "less than it may");
+    assert_eq!(get(addr, "/fill/9").await, "written");
+    let written = docker.end_if_over_disk(&id).await.unwrap().expect("more than it may");
+    assert!((9 * MIB..20 * MIB).contains(&written), "{written}");
+    until("it has ended", || async { docker.end_if_over_disk(&id).await.unwrap().is_none() }).await;
+    assert!(TcpStream::connect(addr).await.is_err(), "nothing listens");
+    let kept = world.kept(&id);
+    assert!(kept.contains("it has written 9 MiB to its files, and may write 8 MiB (`limits.disk`"), "{kept}");
 }
 
 #[tokio::test]
