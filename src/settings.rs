@@ -37,6 +37,8 @@ pub struct Settings {
     pub poised_bytes_max: u64,
     /// 0: nothing is paused.
     pub frozen_bytes_max: u64,
+    /// For all apps together.
+    pub apps_bytes_max: u64,
     /// What apps get, and the most that they may ask for.
     pub allowance: Allowance,
     pub build_ms: u64,
@@ -76,6 +78,7 @@ impl Settings {
                 .duration_ms(func_model::limits::IDLE_MS_MIN, func_model::limits::IDLE_MS_MAX)?,
             poised_bytes_max: given.value("poised-memory").memory_bytes()?,
             frozen_bytes_max: given.value("frozen-memory").memory_bytes()?,
+            apps_bytes_max: given.value("apps-memory").apps_bytes()?,
             allowance: allowance::read(&given)?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
@@ -102,5 +105,18 @@ mod tests {
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
         let rows: Vec<&str> = readme.lines().filter(|line| line.contains("| `FUNC_")).collect();
         assert_eq!(rows, super::readme_rows());
+    }
+
+    /// What compose fixes: the engine's socket is mounted, and nobody's home folder is.
+    const FIXED_IN_COMPOSE: [&str; 2] = ["docker", "own-keys"];
+
+    #[test]
+    fn compose_passes_every_setting_on() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docker/compose.yaml");
+        let compose = std::fs::read_to_string(path).expect("the compose file");
+        for setting in super::table::SETTINGS.iter().filter(|s| !FIXED_IN_COMPOSE.contains(&s.name)) {
+            let line = format!("    {}:", setting.variable());
+            assert!(compose.lines().any(|l| l.starts_with(&line)), "{line} is missing");
+        }
     }
 }

@@ -61,6 +61,7 @@ impl Real {
             socket: None,
             outbound: func_runner::Outbound::default(),
             max: func_model::Allowance::default().max,
+            together_bytes: 1 << 40,
             labels: Vec::new(),
         });
         engine.prepare().await.expect("the engine is there");

@@ -1,4 +1,5 @@
-//! Guarding: the firewall's rules are made at the start, and made again when something has taken them away.
+//! Guarding: the firewall's rules and the limit of all apps' memory are made at the start, and made again when something
+//! has taken them away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +12,18 @@ use tracing::{debug, info, warn};
 /// How often the rules are looked at: so long may what somebody else has removed be away.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps the network guarded, and says once what changes about it.
+/// Keeps what apps share guarded, and says once what changes about it.
 pub(crate) struct Guarding {
     guard: Arc<dyn Guard>,
-    /// How the last look ended; `None` before the first.
+    /// How the last look at the network ended; `None` before the first.
     stood: Option<bool>,
+    /// The same of the memory.
+    bounded: Option<bool>,
 }
 
 impl Guarding {
     pub(crate) fn new(guard: Arc<dyn Guard>) -> Self {
-        Self { guard, stood: None }
+        Self { guard, stood: None, bounded: None }
     }
 
     /// Guards for ever.
@@ -33,6 +36,21 @@ impl Guarding {
 
     /// Guards once. What fails is tried again: func goes on without, and says so.
     pub(crate) async fn once(&mut self) {
+        self.network().await;
+        let bounded = self.guard.bound_memory().await;
+        match (&bounded, self.bounded) {
+            (Err(error), None | Some(true)) => warn!(
+                "all apps together may use all of the machine's memory: {}; func doctor says how to mend it",
+                chain(error)
+            ),
+            (Err(error), Some(false)) => debug!("the memory of all apps has no limit: {}", chain(error)),
+            (Ok(()), Some(false)) => info!("the memory of all apps together has its limit"),
+            (Ok(()), None | Some(true)) => {}
+        }
+        self.bounded = Some(bounded.is_ok());
+    }
+
+    async fn network(&mut self) {
         let kept = self.guard.guard().await;
         match (&kept, self.stood) {
             (Ok(Kept::Made), Some(true)) => warn!("the firewall's rules were gone, and are made again"),
@@ -59,7 +77,7 @@ mod tests {
 
     use async_trait::async_trait;
     use func_model::InstanceId;
-    use func_runner::{FirewallError, RunnerError};
+    use func_runner::{BoundError, FirewallError, RunnerError};
 
     use super::*;
 
@@ -73,6 +91,10 @@ mod tests {
             let mut times = self.0.lock().expect("unbroken");
             *times += 1;
             if times.is_multiple_of(2) { Err(FirewallError::NoTool.into()) } else { Ok(Kept::Made) }
+        }
+
+        async fn bound_memory(&self) -> Result<(), BoundError> {
+            Ok(())
         }
 
         async fn end_if_over_disk(&self, _: &InstanceId) -> Result<Option<u64>, RunnerError> {

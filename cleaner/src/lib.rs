@@ -166,6 +166,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         served = serve => served.map(drop).context("serve the cleaner's sockets"),
         () = work(&cleaner) => Ok(()),
         () = guarding.keep() => Ok(()),
+        () = bounding::keep_bounded(cleaner.clone()) => Ok(()),
     };
     cleaner.tasks.close();
     cleaner.tasks.wait().await;
@@ -179,7 +180,6 @@ async fn work(cleaner: &Arc<Cleaner>) {
         reconcile::keep_right(cleaner.clone()),
         poising::keep_poised(cleaner.clone()),
         ahead::keep_ahead(cleaner.clone()),
-        bounding::keep_bounded(cleaner.clone()),
         upkeep::keep_small(cleaner.config.stop.clone())
     );
 }

@@ -43,6 +43,7 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
     let findings = [
         ("docker", docker(&settings).await),
         ("firewall", firewall(&settings.data, running).await),
+        ("memory", memory(&settings.data, running)),
         ("dns", dns(&settings.dns)),
         ("git", git().await),
         ("data", data(&settings.data)),
@@ -91,6 +92,7 @@ async fn docker(settings: &Settings) -> Finding {
         socket: Some(settings.docker.clone()),
         outbound: Default::default(),
         max: func_model::Allowance::default().max,
+        together_bytes: 1 << 40,
         labels: vec![],
     };
     match timeout(ASK, Docker::new(config).version()).await {
@@ -126,6 +128,20 @@ async fn firewall(data: &Path, running: bool) -> Finding {
         }
         Some(_) => Fine(format!("{firewall} keeps apps from the host")),
         None => Fine(format!("{firewall} can keep apps from the host")),
+    }
+}
+
+/// Whether all apps together leave memory to the rest of the machine.
+fn memory(data: &Path, running: bool) -> Finding {
+    let Some(info) = ServerInfo::read(data).filter(|_| running) else {
+        return Fine("limited when func runs".into());
+    };
+    match func_runner::memory_bound(&info.installation) {
+        Some(bytes) => Fine(format!("all apps together use at most {} MiB", bytes >> 20)),
+        None => Odd(
+            "all apps together may use all of the machine's memory".into(),
+            "run func's cleaner as root, with /sys/fs/cgroup writable".into(),
+        ),
     }
 }
 

@@ -79,6 +79,7 @@ impl Parts {
                 dns: settings.dns.clone(),
             },
             max: settings.allowance.max,
+            together_bytes: settings.apps_bytes_max,
             labels: Vec::new(),
         });
         // The public doors do without the engine.

@@ -17,7 +17,7 @@ const PIDS_TOP: u32 = 100_000;
 /// # Errors
 /// [`SettingError::Value`] for the first that is no such number, or too small.
 pub(super) fn read(given: &Given) -> Result<Allowance, SettingError> {
-    let memory = |name| given.value(name).memory_bytes();
+    let memory = |name| given.value(name).apps_bytes();
     let disk = |name| given.value(name).size_bytes(LEAST.disk_bytes);
     let max = Resources {
         memory_bytes: memory("app-memory-max")?,
@@ -34,11 +34,6 @@ pub(super) fn read(given: &Given) -> Result<Allowance, SettingError> {
         disk_bytes: disk("app-disk")?,
         tmp_bytes: func_model::RESOURCES.tmp_bytes,
     };
-    for name in ["app-memory", "app-memory-max"] {
-        if memory(name)? < LEAST.memory_bytes {
-            return Err(given.value(name).wrong("a size of at least 8M"));
-        }
-    }
     Ok(Allowance { default: default.at_most(max), max })
 }
 

@@ -184,6 +184,14 @@ impl Value {
         }
     }
 
+    /// As [`memory_bytes`](Self::memory_bytes), enough for one app.
+    pub(super) fn apps_bytes(&self) -> Result<u64, SettingError> {
+        match self.memory_bytes()? {
+            bytes if bytes >= func_model::LEAST.memory_bytes => Ok(bytes),
+            _ => Err(self.wrong("a size of at least 8M, or a share of the machine's memory up to 90%")),
+        }
+    }
+
     pub(super) fn yes_or_no(&self) -> Result<bool, SettingError> {
         match self.text.trim() {
             "yes" | "true" | "1" => Ok(true),

@@ -59,6 +59,11 @@ pub const SETTINGS: &[Setting] = &[
         "10%",
         "memory that paused instances may keep, together: a size, a share of the machine, or `0` for none",
     ),
+    setting(
+        "apps-memory",
+        "80%",
+        "the most memory that all apps use together, a size or a share of the machine: beyond it one of them is ended",
+    ),
     setting("app-memory", "512M", "the memory of an app whose func.toml says nothing"),
     setting(
         "app-memory-max",

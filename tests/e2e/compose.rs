@@ -107,6 +107,7 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     assert_eq!(world.get("blog.localhost", "/"), (200, "a site".into()));
     assert_eq!(world.get("page.localhost", "/"), (200, "over ssh".into()));
     assert_eq!(world.get("api.localhost", "/"), (200, "hello over http".into()));
+    until("all apps together have a limit", || func_runner::memory_bound(&world.installation).is_some());
     app.write("version", "two");
     app.commit("the second");
     app.push(&world.ssh_url("shop")).succeeded();

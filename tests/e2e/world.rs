@@ -81,6 +81,7 @@ fn remove_all(installation: &str) {
     each(&["ps", "-aq", "--filter", &beside], &["rm", "-fv"]);
     each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
     remove_rules(installation);
+    func_runner::remove_group(installation);
     let tags = format!("{installation}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
     each(&["images", "-aq", "--filter", &filter], &["rmi", "-f"]);

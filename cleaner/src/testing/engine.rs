@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_model::{Claim, GateName, InstanceId, Poised, Release, Seen, SeenContainer, SeenState};
 use func_runner::{
-    Guard, GuardError, Hold, How, Kept, LineStream, Look, RunnerError, Start, StartError, StartTimes,
-    Started, State, Stop,
+    BoundError, Guard, GuardError, Hold, How, Kept, LineStream, Look, RunnerError, Start, StartError,
+    StartTimes, Started, State, Stop,
 };
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
@@ -229,6 +229,10 @@ impl Stop for Engine {
 impl Guard for Engine {
     async fn guard(&self) -> Result<Kept, GuardError> {
         Ok(Kept::Stood)
+    }
+
+    async fn bound_memory(&self) -> Result<(), BoundError> {
+        Ok(())
     }
 
     async fn end_if_over_disk(&self, id: &InstanceId) -> Result<Option<u64>, RunnerError> {

@@ -47,6 +47,7 @@ impl Docker {
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             privileged: Some(false),
             ipc_mode: Some("private".to_owned()),
+            cgroup_parent: self.parent().map(|parent| parent.name().to_owned()),
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
             // Every user of an instance may listen on port 80: its ports are its own.
             sysctls: Some(HashMap::from([(

@@ -10,7 +10,7 @@ use bollard::query_parameters::{CreateContainerOptions, InspectContainerOptions}
 use func_model::{InstanceId, Release};
 use tracing::info;
 
-use crate::call::{ASK, CallError, WORK, call, present};
+use crate::call::{CallError, WORK, call, present};
 use crate::{Docker, RunnerError};
 
 /// The engine adds up the sizes of all files that a container has made: that takes long for many.
@@ -27,19 +27,12 @@ impl Quota {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn offer(&self, offered: bool) {
+    pub(crate) fn offer(&self, offered: bool) {
         self.0.store(offered, Ordering::Relaxed);
     }
 }
 
 impl Docker {
-    /// Finds out whether the engine's storage may bound what a container writes.
-    pub(crate) async fn find_quota(&self) -> Result<(), RunnerError> {
-        let about = call("describe itself", ASK, self.engine().await?.info()).await?;
-        self.quota().offer(may_bound(&about));
-        Ok(())
-    }
-
     /// Returns the option that bounds what the container of a release writes; `None` if the engine has none.
     pub(crate) fn storage(&self, release: &Release) -> Option<HashMap<String, String>> {
         let bytes = self.limits(release).disk_bytes;
@@ -109,7 +102,7 @@ fn has_storage(body: &ContainerCreateBody) -> bool {
 /// only a try tells.
 ///
 /// Source: dockerd's documentation of `--storage-opt`.
-fn may_bound(about: &SystemInfo) -> bool {
+pub(crate) fn may_bound(about: &SystemInfo) -> bool {
     let backing = about.driver_status.iter().flatten().find_map(|pair| match &pair[..] {
         [name, value] if name == "Backing Filesystem" => Some(value.as_str()),
         _ => None,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bollard::ClientVersion;
 use func_model::{InstanceId, Release, ReleaseId, Resources};
@@ -13,9 +13,10 @@ use tracing::{info, warn};
 
 use crate::addresses::Addresses;
 use crate::call::{ASK, call};
-use crate::disk::Quota;
+use crate::disk::{self, Quota};
 use crate::guard::{self, Outbound};
 use crate::image::Images;
+use crate::parent::Parent;
 use crate::remove::Burials;
 use crate::{RunnerError, resolver};
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// The most that an instance gets, whatever its release was allowed.
     pub max: Resources,
+    /// The most memory that all instances use together, in bytes.
+    pub together_bytes: u64,
     /// More labels for containers, network and built images.
     pub labels: Vec<(String, String)>,
 }
@@ -69,6 +72,8 @@ struct Inner {
     addresses: Addresses,
     firewall: guard::Found,
     quota: Quota,
+    /// Known once the engine has described itself.
+    parent: OnceLock<Option<Parent>>,
 }
 
 impl fmt::Debug for Docker {
@@ -89,6 +94,7 @@ impl Docker {
                 addresses: Addresses::new(),
                 firewall: guard::Found::new(),
                 quota: Quota::default(),
+                parent: OnceLock::new(),
             }),
         }
     }
@@ -100,7 +106,9 @@ impl Docker {
     pub async fn prepare(&self) -> Result<(), RunnerError> {
         let engine = self.engine().await?;
         call("answer a ping", ASK, engine.ping()).await?;
-        self.find_quota().await?;
+        let about = call("describe itself", ASK, engine.info()).await?;
+        self.quota().offer(disk::may_bound(&about));
+        self.inner.parent.get_or_init(|| Parent::of(self.installation(), &about));
         // Instances without it ask the engine's own name server: that is no reason not to run.
         if let Err(error) = resolver::put(&self.run_folder(), &self.config().outbound.dns) {
             warn!(%error, "instances have no resolv.conf of func's");
@@ -154,6 +162,11 @@ impl Docker {
 
     pub(crate) fn quota(&self) -> &Quota {
         &self.inner.quota
+    }
+
+    /// Returns the control group of all instances; `None` before [`prepare`](Self::prepare), or if the engine has none.
+    pub(crate) fn parent(&self) -> Option<&Parent> {
+        self.inner.parent.get().and_then(Option::as_ref)
     }
 
     pub(crate) fn firewall(&self) -> &guard::Found {

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::firewall::{Firewall, FirewallError, Guarded, Kept, Policy, short_name};
-use crate::{Docker, RunnerError, resolver};
+use crate::{BoundError, Docker, RunnerError, resolver};
 
 /// Why the network is not guarded.
 #[derive(Debug, Error)]
@@ -22,7 +22,7 @@ pub enum GuardError {
     Runner(#[from] RunnerError),
 }
 
-/// The power to guard what instances share: the network, and the disk.
+/// The power to guard what instances share: the network, the memory, the disk.
 #[async_trait]
 pub trait Guard: Send + Sync {
     /// Makes what instances may reach be what the settings say: the firewall's rules, the name servers. Repeatable.
@@ -30,6 +30,12 @@ pub trait Guard: Send + Sync {
     /// # Errors
     /// [`GuardError`]; instances may reach more than they should.
     async fn guard(&self) -> Result<Kept, GuardError>;
+
+    /// Limits the memory of all instances together. Repeatable.
+    ///
+    /// # Errors
+    /// [`BoundError`]; together they may use all of the machine's.
+    async fn bound_memory(&self) -> Result<(), BoundError>;
 
     /// Ends an instance that has written more to its own files than it may, and says so in its log. Returns how many
     /// bytes that was; `None` if it keeps within its limit, does not run, or the engine itself bounds it.
@@ -62,6 +68,10 @@ impl Guard for Docker {
         let firewall = self.firewall().get_or_try_init(|| async { Firewall::find() }).await?;
         let policy = Policy { egress: outbound.egress, allow: outbound.allow.clone(), resolvers };
         Ok(firewall.keep(&self.guarded().await?, &policy).await?)
+    }
+
+    async fn bound_memory(&self) -> Result<(), BoundError> {
+        self.parent().ok_or(BoundError::NoGroups)?.bound(self.config().together_bytes)
     }
 
     async fn end_if_over_disk(&self, id: &InstanceId) -> Result<Option<u64>, RunnerError> {

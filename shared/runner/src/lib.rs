@@ -25,6 +25,7 @@ mod look;
 mod memory;
 mod network;
 mod output;
+mod parent;
 mod poise;
 mod power;
 mod prune;
@@ -40,6 +41,7 @@ pub use docker::{Config, DEFAULT_SOCKET, Docker};
 pub use firewall::{Firewall, FirewallError, Guarded, Kept, Policy};
 pub use gate::{GateError, open_gate};
 pub use guard::{Guard, GuardError, Outbound};
+pub use parent::{BoundError, memory_bound, remove_group};
 pub use power::{
     BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make, OverMemory,
     RunnerError, Start, StartError, StartTimes, Started, State, Stop,

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_model::{Claim, GateName, InstanceId, Poised, Release, Seen};
 use func_runner::{
-    GateError, Guard, GuardError, Hold, How, Kept, LineStream, Look, OverMemory, RunnerError, Start,
-    StartError, StartTimes, Started, State, Stop,
+    BoundError, GateError, Guard, GuardError, Hold, How, Kept, LineStream, Look, OverMemory, RunnerError,
+    Start, StartError, StartTimes, Started, State, Stop,
 };
 use futures_util::{Stream, StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -328,6 +328,10 @@ impl Stop for Powers {
 impl Guard for Powers {
     async fn guard(&self) -> Result<Kept, GuardError> {
         Ok(Kept::Stood)
+    }
+
+    async fn bound_memory(&self) -> Result<(), BoundError> {
+        Ok(())
     }
 
     async fn end_if_over_disk(&self, _: &InstanceId) -> Result<Option<u64>, RunnerError> {

@@ -2,14 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use func_model::{Allowance, Egress, Resources};
-use func_runner::{Firewall, Guard, Guarded, Kept, Policy, Start};
+use func_model::{Allowance, Egress, Resources, SeenState};
+use func_runner::{Firewall, Guard, Guarded, Kept, Policy, Start, memory_bound};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::images::{context, probe};
 use crate::sweep::docker as cli;
-use crate::world::{App, LONG, claim, docker_of, get, until, world};
+use crate::world::{App, LONG, TOGETHER_BYTES, claim, docker_of, get, until, world};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -92,6 +93,29 @@ async fn an_instance_that_writes_more_than_it_may_is_ended_and_its_log_says_why(
     assert!(TcpStream::connect(addr).await.is_err(), "nothing listens");
     let kept = world.kept(&id);
     assert!(kept.contains("it has written 9 MiB to its files, and may write 8 MiB (`limits.disk`"), "{kept}");
+}
+
+#[tokio::test]
+async fn all_instances_together_use_no_more_memory_than_they_may() {
+    let world = world().await;
+    world.runner.bound_memory().await.expect("control groups that may be written: be root");
+    world.runner.bound_memory().await.expect("it is repeatable");
+    assert_eq!(memory_bound(&world.installation), Some(TOGETHER_BYTES));
+    let (blog, addr) = world.started("blog").await;
+    // What it may use alone is more than what is left.
+    let greedy = world.release("shop", App { memory_bytes: Some(2 * TOGETHER_BYTES), ..App::default() });
+    let shop = world.start(&greedy).await.addr;
+    assert_eq!(get(addr, "/").await, "hello");
+    let eaten =
+        tokio::spawn(
+            async move { TcpStream::connect(shop).await?.write_all(b"GET /eat HTTP/1.1\r\n\r\n").await },
+        );
+    eaten.await.unwrap().unwrap();
+    until("one of them is ended", || async {
+        let states = [world.seen(&blog).await, world.seen(&greedy).await];
+        states.iter().any(|state| !matches!(state, Some(SeenState::Running { .. })))
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub fn remove_all(installation: &str) {
     remove(&["ps", "-aq", "--no-trunc", "--filter", &label], &["rm", "-f", "-v"]);
     remove(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
     remove_rules(installation);
+    func_runner::remove_group(installation);
     remove(&["images", "-aq", "--no-trunc", "--filter", &label], &["rmi", "-f"]);
 }
 

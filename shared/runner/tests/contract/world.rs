@@ -31,6 +31,9 @@ pub const LONG: Duration = Duration::from_secs(60);
 /// A grace that every app but a deaf one is far below.
 pub const GRACE: Duration = Duration::from_secs(20);
 
+/// What all instances of a world may use together.
+pub const TOGETHER_BYTES: u64 = 96 * 1024 * 1024;
+
 /// Everything that the contract is about.
 pub trait Runner: Start + Make + Hold + Stop + Look + Guard {}
 impl<T: Start + Make + Hold + Stop + Look + Guard> Runner for T {}
@@ -83,6 +86,7 @@ pub fn docker_of(installation: &str, data: &DataDir, socket: Option<String>, max
         socket,
         outbound: Outbound::default(),
         max,
+        together_bytes: TOGETHER_BYTES,
         labels: vec![("func.test".to_owned(), "1".to_owned())],
     })
 }
