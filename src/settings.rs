@@ -42,6 +42,7 @@ pub struct Settings {
     /// What apps get, and the most that they may ask for.
     pub allowance: Allowance,
     pub build_ms: u64,
+    pub from_apps: bool,
     pub push_bytes_max: u64,
     pub retire_drain_ms: u64,
     pub drain_ms: u64,
@@ -81,6 +82,7 @@ impl Settings {
             apps_bytes_max: given.value("apps-memory").apps_bytes()?,
             allowance: allowance::read(&given)?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
+            from_apps: given.value("from-apps").yes_or_no()?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
             retire_drain_ms: given
                 .value("retire-drain")

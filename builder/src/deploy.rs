@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use func_crash::point;
 use func_model::event::BuildEvent;
-use func_model::{AppName, ImageDigest, Release, ReleaseId};
+use func_model::{AppName, Asks, ImageDigest, Release, ReleaseId};
 use func_runner::{BuildFailed, BuildJob};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -19,8 +19,8 @@ use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::ignore::{self, Ignore};
 use crate::image::Image;
-use crate::limits::{DEPLOY_LOCK, IGNORE_BYTES, LINES_WAITING, PORT};
-use crate::project::{Project, Recipe};
+use crate::limits::{DEPLOY_LOCK, DOCKERFILE_BYTES, IGNORE_BYTES, LINES_WAITING, PORT};
+use crate::project::{DOCKERFILE, Project, Recipe};
 use crate::queue::Job;
 use crate::report::Report;
 use crate::repository::{Repository, RepositoryError};
@@ -135,11 +135,12 @@ impl Builder {
     async fn build(&self, job: &Job, id: &ReleaseId, report: &Report) -> Result<ImageDigest, Failure> {
         let path = self.config.data.repository(&job.app);
         let (at, revision) = (path.clone(), job.revision.clone());
-        let ignore = self.blocking(&job.app, move || ignored(&at, &revision)).await?;
+        let (ignore, asks) = self.blocking(&job.app, move || read_build(&at, &revision)).await?;
         let context = context(path, job.revision.clone(), ignore);
         let task = BuildJob {
             release: id.clone(),
-            dockerfile: "Dockerfile".to_owned(),
+            dockerfile: DOCKERFILE.to_owned(),
+            asks,
             within: Duration::from_millis(self.config.build_ms),
         };
         let (tx, mut rx) = mpsc::channel::<String>(LINES_WAITING);
@@ -151,9 +152,10 @@ impl Builder {
         let (built, ()) = tokio::join!(self.config.make.build(&task, context, tx), lines);
         built.map_err(|e| match e {
             BuildFailed::Context(source) => Failure::Context { app: job.app.clone(), source },
-            e @ (BuildFailed::Step { .. } | BuildFailed::Slow { .. } | BuildFailed::Runner(_)) => {
-                Failure::Build(e)
-            }
+            e @ (BuildFailed::Step { .. }
+            | BuildFailed::Refused { .. }
+            | BuildFailed::Slow { .. }
+            | BuildFailed::Runner(_)) => Failure::Build(e),
         })
     }
 
@@ -231,13 +233,16 @@ impl Builder {
     }
 }
 
-fn ignored(
+/// Reads what is left out of a build's files, and what its Dockerfile asks for beyond them.
+fn read_build(
     repository: &std::path::Path,
     revision: &func_model::Revision,
-) -> Result<Option<Ignore>, RepositoryError> {
+) -> Result<(Option<Ignore>, Asks), RepositoryError> {
     let repository = Repository::open(repository)?;
     let tree = repository.tree(revision)?;
-    Ok(repository.text(&tree, ignore::NAME, IGNORE_BYTES)?.map(|text| Ignore::parse(&text)))
+    let ignore = repository.text(&tree, ignore::NAME, IGNORE_BYTES)?;
+    let dockerfile = repository.text(&tree, DOCKERFILE, DOCKERFILE_BYTES)?;
+    Ok((ignore.map(|text| Ignore::parse(&text)), Asks::read(&dockerfile.unwrap_or_default())))
 }
 
 fn elapsed_ms(began: Instant) -> u64 {

@@ -205,6 +205,7 @@ fn build_hint(error: &BuildFailed) -> Option<String> {
         BuildFailed::Step { .. } => {
             some("look at the lines above; docker build . does the same on your machine")
         }
+        BuildFailed::Refused { hint, .. } => some(hint),
         BuildFailed::Slow { .. } => {
             some("does a step wait for something? Whoever runs this server can allow more time")
         }

@@ -26,6 +26,8 @@ pub const BATCH_FILES: usize = 512;
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// How many chunks may wait for the engine.
 pub const CHUNKS_WAITING: usize = 16;
+/// The largest Dockerfile that is read.
+pub const DOCKERFILE_BYTES: u64 = 256 * 1024;
 /// The largest .dockerignore that is read.
 pub const IGNORE_BYTES: u64 = 64 * 1024;
 /// How many patterns of it are heeded.

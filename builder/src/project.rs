@@ -14,6 +14,9 @@ use crate::repository::{Repository, RepositoryError, is_file, is_folder};
 /// The largest .gitattributes and .gitmodules that is looked at.
 const HINT_BYTES: u64 = 64 * 1024;
 
+/// The Dockerfile's name, at the root.
+pub const DOCKERFILE: &str = "Dockerfile";
+
 /// How a kind of project becomes an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipe {
@@ -74,7 +77,7 @@ impl Project {
 
 fn recipe(tree: &Tree<'_>) -> Option<Recipe> {
     let has = |name: &str, is: fn(&git2::TreeEntry<'_>) -> bool| tree.get_name(name).is_some_and(|e| is(&e));
-    if has("Dockerfile", is_file) {
+    if has(DOCKERFILE, is_file) {
         return Some(Recipe::Dockerfile);
     }
     (has("public", is_folder) || has("index.html", is_file)).then_some(Recipe::Static)

@@ -62,6 +62,7 @@ impl Real {
             outbound: func_runner::Outbound::default(),
             max: func_model::Allowance::default().max,
             together_bytes: 1 << 40,
+            from_apps: false,
             labels: Vec::new(),
         });
         engine.prepare().await.expect("the engine is there");

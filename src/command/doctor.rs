@@ -93,6 +93,7 @@ async fn docker(settings: &Settings) -> Finding {
         outbound: Default::default(),
         max: func_model::Allowance::default().max,
         together_bytes: 1 << 40,
+        from_apps: false,
         labels: vec![],
     };
     match timeout(ASK, Docker::new(config).version()).await {

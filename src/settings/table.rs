@@ -77,6 +77,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("app-disk", "1G", "what an app whose func.toml says nothing may write to its own files"),
     setting("app-disk-max", "10G", "the most that an app may ask for"),
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
+    setting("from-apps", "no", "let an app's Dockerfile build on the images of apps: `yes` or `no`"),
     setting("push-size", "8G", "the largest push, from 1M"),
     setting(
         "retire-drain",

@@ -114,6 +114,7 @@ async fn serve() {
         .route("/drip", get(drip))
         .route("/slow", any(slow))
         .route("/eat", any(eat))
+        .route("/hold", get(hold))
         .route("/exit", any(exit))
         .route("/ws", any(|upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(echo) }))
         .route("/connect", get(connect))
@@ -227,6 +228,12 @@ async fn slow(asked: Asked) -> &'static str {
     println!("slow");
     tokio::time::sleep(Duration::from_millis(number(&asked, "ms"))).await;
     "done"
+}
+
+/// Keeps `mb` MiB of memory until it ends.
+async fn hold(asked: Asked) -> &'static str {
+    vec![1_u8; number(&asked, "mb") as usize * 1024 * 1024].leak();
+    "held"
 }
 
 /// Uses memory until it is ended, or has `mb` MiB.

@@ -1,16 +1,19 @@
 //! Building an image with a Dockerfile, by BuildKit where the engine has it, and ending a build that nobody waits for.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bollard::body_try_stream;
 use bollard::errors::Error;
 use bollard::models::{BuildInfo, BuildInfoAux, SystemVersion};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
-use func_model::{ImageDigest, ReleaseId};
+use func_model::{AppName, ImageDigest, ReleaseId};
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use crate::asked::Rules;
 use crate::buildkit_lines::{BuildkitLines, readable};
 use crate::call::{ASK, CallError, call, failed};
 use crate::context::{Broken, Watched};
@@ -20,6 +23,11 @@ use crate::{BuildFailed, BuildJob, BuildLines, ByteStream, Docker, ImageFacts, M
 
 /// The first version of the engine's API with BuildKit.
 const BUILDKIT_API: (u32, u32) = (1, 39);
+
+/// Goes before the name of each cache that a build mounts.
+///
+/// Source: BuildKit, frontend/dockerfile, `keyCacheNS`.
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 #[async_trait]
 impl Make for Docker {
@@ -101,6 +109,7 @@ impl Docker {
         context: Watched,
         lines: BuildLines,
     ) -> Result<ImageDigest, BuildFailed> {
+        Rules { installation: self.installation(), from_apps: self.config().from_apps }.check(&job.asks)?;
         let engine = self.engine().await?;
         let version = call("tell its version", ASK, engine.version()).await.map_err(RunnerError::from)?;
         let builder = builder_of(&version);
@@ -129,9 +138,9 @@ impl Docker {
     fn build_options(&self, job: &BuildJob, builder: BuilderVersion) -> BuildImageOptions {
         let mut labels = self.labels();
         labels.insert(APP.to_owned(), job.release.app.to_string());
-        let session = match builder {
-            BuilderVersion::BuilderBuildKit => Some(session_id()),
-            BuilderVersion::BuilderV1 => None,
+        let options = match builder {
+            BuilderVersion::BuilderBuildKit => self.own_caches(&job.release.app),
+            BuilderVersion::BuilderV1 => BuildImageOptions::default(),
         };
         BuildImageOptions {
             dockerfile: job.dockerfile.clone(),
@@ -139,7 +148,18 @@ impl Docker {
             forcerm: true,
             labels: Some(labels),
             version: builder,
-            session,
+            ..options
+        }
+    }
+
+    /// Keeps the caches of an app apart from those of others: what its `RUN --mount=type=cache` keeps by the name, which
+    /// no Dockerfile can set, and the results of its steps by a host that only its steps know.
+    fn own_caches(&self, app: &AppName) -> BuildImageOptions {
+        let namespace = format!("{}/{app}", self.installation());
+        BuildImageOptions {
+            session: Some(session_id()),
+            buildargs: Some(HashMap::from([(CACHE_NAMESPACE.to_owned(), namespace)])),
+            extrahosts: Some(format!("{app}.{}.invalid:127.0.0.1", self.installation())),
             ..Default::default()
         }
     }

@@ -54,6 +54,8 @@ pub struct Config {
     pub max: Resources,
     /// The most memory that all instances use together, in bytes.
     pub together_bytes: u64,
+    /// Whether an app may be built on the image of another.
+    pub from_apps: bool,
     /// More labels for containers, network and built images.
     pub labels: Vec<(String, String)>,
 }

@@ -5,6 +5,7 @@
 //! cleaner's `Start` for those who have no Docker.
 
 mod addresses;
+mod asked;
 mod build;
 mod buildkit_lines;
 mod call;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use func_model::{Claim, ImageDigest, InstanceId, Poised, Release, ReleaseId, Seen};
+use func_model::{Asks, Claim, ImageDigest, InstanceId, Poised, Release, ReleaseId, Seen};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -193,6 +193,8 @@ pub struct BuildJob {
     pub release: ReleaseId,
     /// The Dockerfile's path inside the context.
     pub dockerfile: String,
+    /// What the Dockerfile asks for beyond the context.
+    pub asks: Asks,
     pub within: Duration,
 }
 
@@ -201,6 +203,9 @@ pub struct BuildJob {
 pub enum BuildFailed {
     #[error("the build failed: {said}")]
     Step { said: String },
+    /// It asks for what it may not have.
+    #[error("the build is refused: {said}")]
+    Refused { said: String, hint: &'static str },
     #[error("the build took longer than {} s", .within.as_secs())]
     Slow { within: Duration },
     #[error("read the build context")]

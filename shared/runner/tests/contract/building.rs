@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use func_model::Asks;
 use func_runner::{BuildFailed, BuildJob, RunnerError};
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -110,7 +111,12 @@ async fn a_build_that_nobody_waits_for_is_ended() {
     let dockerfile = format!("{SHELL}ENV MODE=silent\nRUN {mark}\n");
     let files = context(&[("Dockerfile", dockerfile.as_bytes()), ("probe", &probe())]);
     let (tx, mut rx) = mpsc::channel(8);
-    let job = BuildJob { release: "blog-v1".parse().unwrap(), dockerfile: "Dockerfile".into(), within: LONG };
+    let job = BuildJob {
+        release: "blog-v1".parse().unwrap(),
+        dockerfile: "Dockerfile".into(),
+        asks: Asks::default(),
+        within: LONG,
+    };
     let printed = async {
         while let Some(line) = rx.recv().await {
             if line == "I never listen" {

@@ -198,6 +198,7 @@ async fn other_settings_make_it_stale_and_it_is_replaced() {
         outbound: Outbound::default(),
         max: func_model::Allowance::default().max,
         together_bytes: 1 << 40,
+        from_apps: false,
         labels: vec![("func.test".to_owned(), "2".to_owned())],
     });
     let seen = other.seen().await.unwrap().containers.remove(0).state;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use func_model::RESOURCES;
 use func_model::{
-    Allowance, Capability, Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release, Resources,
-    SeenState,
+    Allowance, Asks, Capability, Claim, Freeze, GateName, ImageDigest, InstanceId, Poised, Release,
+    Resources, SeenState,
 };
 use func_runner::{
     BuildFailed, BuildJob, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start, StartError,
@@ -87,6 +87,7 @@ pub fn docker_of(installation: &str, data: &DataDir, socket: Option<String>, max
         outbound: Outbound::default(),
         max,
         together_bytes: TOGETHER_BYTES,
+        from_apps: false,
         labels: vec![("func.test".to_owned(), "1".to_owned())],
     })
 }
@@ -209,8 +210,12 @@ impl World {
         within: Duration,
     ) -> (Result<ImageDigest, BuildFailed>, Vec<String>) {
         let (tx, mut rx) = mpsc::channel(8);
-        let job =
-            BuildJob { release: "blog-v1".parse().unwrap(), dockerfile: "Dockerfile".to_owned(), within };
+        let job = BuildJob {
+            release: "blog-v1".parse().unwrap(),
+            dockerfile: "Dockerfile".to_owned(),
+            asks: Asks::default(),
+            within,
+        };
         let read = async {
             let mut lines = Vec::new();
             while let Some(line) = rx.recv().await {
