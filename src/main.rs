@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cli::{Cli, Command, Hook};
+use func_model::{plain_text, redacted};
 
 /// The allocator decides the proxy's speed: with glibc's, and a static binary, it is a third slower than nginx.
 #[global_allocator]
@@ -20,7 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LINGER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments());
+    let cli = match Cli::try_parse_from(arguments()) {
+        Ok(cli) => cli,
+        Err(e) => return unclear(&e),
+    };
     let run = async { run(cli).await };
     // What arrives is looked for between any few tasks: after 61, the default, a thousand new connections take milliseconds
     // until somebody else's request is even seen.
@@ -39,8 +43,17 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("func: {error:#}");
+    eprintln!("func: {}", plain_text(&redacted(&format!("{error:#}"))));
     ExitCode::FAILURE
+}
+
+/// Shows the help that was asked for, or what is wrong with the arguments: a password may be among them.
+fn unclear(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    eprint!("{}", plain_text(&redacted(&error.render().to_string())));
+    ExitCode::from(2)
 }
 
 /// The arguments; git calls a hook by the name of its file, which is a link to this program.

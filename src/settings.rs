@@ -8,7 +8,7 @@ mod table;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use func_model::{Allowance, Destination, Egress, HostName};
+use func_model::{Allowance, Destination, Egress, HostName, SecretUrl};
 
 pub use given::Given;
 pub use kinds::{LogFormat, SettingError};
@@ -27,9 +27,9 @@ pub struct Settings {
     pub ssh_listen: Vec<SocketAddr>,
     pub http_listen: Vec<SocketAddr>,
     /// `None`: the ledger in memory.
-    pub redis: Option<String>,
+    pub redis: Option<SecretUrl>,
     pub redis_prefix: String,
-    pub docker: String,
+    pub docker: SecretUrl,
     pub branch: String,
     pub url: Option<String>,
     pub idle_ms: u64,

@@ -3,7 +3,7 @@
 use std::io;
 
 use func_model::limits::{REF_LINE_BYTES, REF_UPDATES_MAX};
-use func_model::{AppName, RefUpdate, Revision};
+use func_model::{AppName, RefUpdate, Revision, plain_line};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 /// How many names a remark shows.
@@ -89,10 +89,10 @@ fn names(all: &[String]) -> String {
     }
 }
 
-/// A ref's name as it may be printed; git allows no control characters in it, but bytes that are not ASCII.
+/// A ref's name as it may be printed: git allows no control characters in it, but what turns or hides text.
 fn shown(name: &str) -> String {
     let name = name.strip_prefix("refs/").unwrap_or(name);
-    let text: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).take(80).collect();
+    let text: String = plain_line(name).chars().take(80).collect();
     if name.chars().count() > 80 { format!("{text}...") } else { text }
 }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use func_ledger::{LedgerError, Redis, Watch};
+use func_model::{plain_text, redacted};
 use func_runner::{Docker, Firewall, FirewallError};
 use func_store::{DataDir, Manifests};
 use tokio::time::timeout;
@@ -57,11 +58,11 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
     ];
     for (name, finding) in findings {
         match finding {
-            Fine(what) => println!("{name}: fine, {what}"),
-            Odd(what, hint) => println!("{name}: {what}\n    hint: {hint}"),
+            Fine(what) => println!("{name}: fine, {}", plain_text(&what)),
+            Odd(what, hint) => println!("{name}: {}\n    hint: {hint}", plain_text(&what)),
             Wrong(what, mend) => {
                 wrong += 1;
-                println!("{name}: WRONG, {what}\n    mend: {mend}");
+                println!("{name}: WRONG, {}\n    mend: {mend}", plain_text(&what));
             }
         }
     }
@@ -74,7 +75,7 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
 
 /// The chain of an error in one line.
 fn chain(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
+    redacted(&format!("{:#}", error.into())).into_owned()
 }
 
 async fn docker(settings: &Settings) -> Finding {
@@ -89,7 +90,7 @@ async fn docker(settings: &Settings) -> Finding {
         manifests: Manifests::new(data.clone()),
         installation: "func-doctor".into(),
         data,
-        socket: Some(settings.docker.clone()),
+        socket: Some(settings.docker.with_secrets().to_owned()),
         outbound: Default::default(),
         max: func_model::Allowance::default().max,
         together_bytes: 1 << 40,
@@ -245,7 +246,7 @@ fn own_ports(data: &Path) -> BTreeSet<u16> {
 async fn redis(settings: &Settings) -> Finding {
     let Some(url) = &settings.redis else { return Fine("not used, the ledger is in memory".into()) };
     let mend = "start it, or correct --redis";
-    let ledger = match Redis::new(url, &settings.redis_prefix) {
+    let ledger = match Redis::new(url.with_secrets(), &settings.redis_prefix) {
         Ok(ledger) => ledger,
         Err(e) => return Wrong(chain(e), mend.into()),
     };
@@ -256,7 +257,7 @@ async fn redis(settings: &Settings) -> Finding {
                 let what = format!("{url}, whose clock differs by {skew_s} s");
                 return Odd(what, "set both clocks by NTP: only shown times depend on it".into());
             }
-            Fine(url.clone())
+            Fine(url.to_string())
         }
         Err(LedgerError::Lost) => {
             Odd(format!("{url}, which has to be restored"), "start the cleaner: it restores".into())

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use func_model::AppName;
+use func_model::{AppName, redacted_url};
 use git2::Repository;
 
 use crate::cli::Init;
@@ -30,6 +30,7 @@ pub fn run(init: &Init) -> anyhow::Result<ExitCode> {
     match existing {
         Some(existing) if existing == url => {}
         Some(existing) => {
+            let existing = redacted_url(&existing);
             bail!("the remote `{REMOTE}` is {existing} already: git remote remove {REMOTE}, or keep it")
         }
         None => drop(repository.remote(REMOTE, &url).context("add the remote")?),
@@ -41,7 +42,7 @@ pub fn run(init: &Init) -> anyhow::Result<ExitCode> {
             init.at.path().display()
         );
     }
-    println!("The remote `{REMOTE}` is {url}. To deploy what is committed:\n");
+    println!("The remote `{REMOTE}` is {}. To deploy what is committed:\n", redacted_url(&url));
     println!("  git push {REMOTE} {branch}\n");
     if repository
         .head()

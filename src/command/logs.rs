@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::ensure;
+use func_model::plain_text;
 use http::Method;
 
 use crate::cli::Logs;
@@ -16,7 +17,7 @@ pub async fn run(logs: &Logs) -> anyhow::Result<ExitCode> {
         let known = data.repository(&logs.app).exists() || data.logs(&logs.app).exists();
         ensure!(known, "there is no app {}: see func apps", logs.app);
         for line in func_store::tail(&data.logs(&logs.app), "build", logs.lines)? {
-            if writeln!(out, "{line}").is_err() {
+            if writeln!(out, "{}", plain_text(&line)).is_err() {
                 break;
             }
         }
@@ -25,7 +26,7 @@ pub async fn run(logs: &Logs) -> anyhow::Result<ExitCode> {
     let uri = format!("/apps/{}/logs?lines={}&follow={}", logs.app, logs.lines, logs.follow);
     let mut lines = func_socket::call(&data.socket("cleaner"), Method::GET, &uri, None::<&()>).await?;
     while let Some(line) = lines.next().await? {
-        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "{}", plain_text(&line)).and_then(|()| out.flush()).is_err() {
             break;
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn print_table(rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        println!("{}", func_model::plain_line(cells.collect::<Vec<_>>().join("  ").trim_end()));
     }
 }
 

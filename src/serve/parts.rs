@@ -63,8 +63,10 @@ impl Parts {
         let ledger = match &settings.redis {
             None => Ledger::of(Arc::new(Memory::new())),
             Some(url) => {
-                let redis = Redis::new(url, &settings.redis_prefix);
-                Ledger::of(Arc::new(redis.with_context(|| format!("use the Redis {url} (setting `redis`)"))?))
+                let redis = Redis::new(url.with_secrets(), &settings.redis_prefix);
+                Ledger::of(Arc::new(
+                    redis.with_context(|| format!("use the Redis {} (setting `redis`)", url))?,
+                ))
             }
         };
         let manifests = Manifests::new(data.clone());
@@ -72,7 +74,7 @@ impl Parts {
             data: data.clone(),
             manifests: manifests.clone(),
             installation: data.installation(),
-            socket: Some(settings.docker.clone()),
+            socket: Some(settings.docker.with_secrets().to_owned()),
             outbound: func_runner::Outbound {
                 egress: settings.egress,
                 allow: settings.egress_allow.clone(),

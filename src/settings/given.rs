@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use func_model::redacted_url;
 
 use super::kinds::SettingError;
 use super::table::{SETTINGS, Setting};
@@ -31,11 +32,18 @@ impl fmt::Display for Source {
 }
 
 /// One setting's value as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Value {
     pub name: &'static str,
     pub text: String,
     pub source: Source,
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = redacted_url(&self.text);
+        f.debug_struct("Value").field("name", &self.name).field("text", &text).finish_non_exhaustive()
+    }
 }
 
 /// Everything that was given on the command line and in the environment.
@@ -55,6 +63,8 @@ fn arg(setting: &'static Setting) -> Arg {
     Arg::new(setting.name)
         .long(setting.name)
         .env(setting.variable())
+        // Help would show a password.
+        .hide_env_values(true)
         .value_name("VALUE")
         .allow_hyphen_values(true)
         .help(format!("{}{default}", setting.help))
@@ -151,7 +161,7 @@ fn read(path: &Path) -> Result<Vec<(&'static str, String)>, SettingError> {
         return Err(unreadable(format!("it has {size} bytes; at most {FILE_BYTES_MAX} are read")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| unreadable(e.to_string()))?;
-    let table: toml::Table = toml::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
+    let table: toml::Table = toml::from_str(&text).map_err(|e| unreadable(flaw(&e, &text)))?;
     table
         .into_iter()
         .map(|(key, value)| {
@@ -161,6 +171,13 @@ fn read(path: &Path) -> Result<Vec<(&'static str, String)>, SettingError> {
             Ok((setting.name, written(&value)))
         })
         .collect()
+}
+
+/// Says what is wrong with a file and in which line, without the line: a password may be in it.
+fn flaw(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+    format!("{}{}", line.unwrap_or_default(), error.message())
 }
 
 /// A TOML value as it would be written in a flag.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use func_model::config::{duration_ms, size_bytes};
-use func_model::{Destination, Egress, HostName};
+use func_model::{Destination, Egress, HostName, SecretUrl, redacted_url};
 use thiserror::Error;
 
 use super::given::{Source, Value};
@@ -58,7 +58,7 @@ fn machine_bytes() -> u64 {
 
 impl Value {
     pub(super) fn wrong(&self, allowed: impl Into<String>) -> SettingError {
-        let text = self.text.chars().take(200).collect();
+        let text = redacted_url(&self.text).chars().take(200).collect();
         SettingError::Value { name: self.name, text, from: self.source.clone(), allowed: allowed.into() }
     }
 
@@ -97,25 +97,25 @@ impl Value {
         self.list("addresses with ports, like 10.0.0.5:5432 or 10.0.0.0/24:5432, separated by commas")
     }
 
-    pub(super) fn redis(&self) -> Result<Option<String>, SettingError> {
+    pub(super) fn redis(&self) -> Result<Option<SecretUrl>, SettingError> {
         let text = self.text.trim();
         if text == "memory" {
             return Ok(None);
         }
         let known = func_ledger::Redis::is_address(text);
         if known {
-            Ok(Some(text.to_owned()))
+            Ok(Some(SecretUrl::new(text)))
         } else {
             Err(self.wrong("redis://host:port, redis+unix:///path, or memory"))
         }
     }
 
-    pub(super) fn docker(&self) -> Result<String, SettingError> {
+    pub(super) fn docker(&self) -> Result<SecretUrl, SettingError> {
         let text = self.text.trim();
         let known =
             text.starts_with('/') || ["unix:///", "tcp://", "http://"].iter().any(|s| text.starts_with(s));
         if known {
-            Ok(text.to_owned())
+            Ok(SecretUrl::new(text))
         } else {
             Err(self.wrong("an absolute path, unix:///path, or tcp://host:port"))
         }

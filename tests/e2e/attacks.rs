@@ -7,3 +7,5 @@ mod identity;
 mod inside;
 mod network;
 mod pooling;
+mod secrets;
+mod terminal;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ReleaseId, ReleaseNumber};
+use crate::{ReleaseId, ReleaseNumber, plain_text, redacted};
 
 /// One line of progress; the lines of one deploy end with `Live`, `Failed` or `Superseded`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,13 @@ impl BuildEvent {
         }
     }
 
-    /// Gives the lines that a person reads.
+    /// Gives the lines that a person reads, on a terminal: without what others could hide in them, or passwords of URLs.
     pub fn lines(&self) -> Vec<String> {
+        let shown = |line: &String| plain_text(&redacted(&line.replace('\n', " "))).into_owned();
+        self.written().iter().map(shown).collect()
+    }
+
+    fn written(&self) -> Vec<String> {
         match self {
             Self::Queued { ahead } => vec![format!("-----> waiting: {ahead} before this one")],
             Self::Superseded { by } => {

@@ -1,8 +1,9 @@
 //! Bytes to lines: whatever an app prints becomes lines of plain text, of a bounded length.
 
-use func_model::limits::LOG_LINE_BYTES;
+use std::borrow::Cow;
 
-const ESCAPE: char = '\u{1b}';
+use func_model::limits::LOG_LINE_BYTES;
+use func_model::plain_text;
 
 /// Cuts one stream of bytes into lines without their ends. What is longer than `LOG_LINE_BYTES` is cut there and the
 /// rest of that line is dropped; what is not UTF-8 is replaced, and what would steer a terminal is taken out ([`cut`]).
@@ -43,68 +44,19 @@ impl Splitter {
     }
 }
 
-/// Makes plain text of a line and cuts it at `LOG_LINE_BYTES`. Escape sequences are dropped; every other control
-/// character but a tab and a line end becomes U+FFFD. Lines are shown on the terminals of operators and pushers, which
-/// an app must not steer.
-///
-/// Source: ECMA-48, 5.3 to 5.6.
+/// Makes plain text of a line ([`plain_text`]) and cuts it at `LOG_LINE_BYTES`. Lines are shown on the terminals of
+/// operators and pushers, which an app must not steer.
 pub(crate) fn cut(line: String) -> String {
-    let mut line = if line.contains(char::is_control) { plain(&line) } else { line };
+    let mut line = match plain_text(&line) {
+        Cow::Borrowed(_) => line,
+        Cow::Owned(plain) => plain,
+    };
     let mut end = line.len().min(LOG_LINE_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;
     }
     line.truncate(end);
     line
-}
-
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        let after = &rest[next.len_utf8()..];
-        rest = match next {
-            ESCAPE => after_sequence(after).unwrap_or_else(|| {
-                plain.push(char::REPLACEMENT_CHARACTER);
-                after
-            }),
-            '\t' | '\n' => {
-                plain.push(next);
-                after
-            }
-            _ => {
-                plain.push(if next.is_control() { char::REPLACEMENT_CHARACTER } else { next });
-                after
-            }
-        };
-    }
-    plain
-}
-
-/// Gives what follows an escape sequence, of which the escape character has been read; `None` if it is none, or not
-/// whole.
-fn after_sequence(rest: &str) -> Option<&str> {
-    let first = rest.chars().next()?;
-    match first {
-        // CSI: parameters and intermediates, a final character.
-        '[' => after_final(&rest[1..], '\u{20}'..='\u{3f}', '\u{40}'..='\u{7e}'),
-        // DCS, SOS, OSC, PM, APC: a text up to BEL or ESC \.
-        'P' | 'X' | ']' | '^' | '_' => {
-            let ends = ["\u{7}", "\u{1b}\\"].map(|end| rest.find(end).map(|at| at + end.len()));
-            ends.into_iter().flatten().min().map(|end| &rest[end..])
-        }
-        // All others: intermediates, a final character.
-        _ => after_final(rest, '\u{20}'..='\u{2f}', '\u{30}'..='\u{7e}'),
-    }
-}
-
-fn after_final(
-    rest: &str,
-    before: std::ops::RangeInclusive<char>,
-    last: std::ops::RangeInclusive<char>,
-) -> Option<&str> {
-    let rest = rest.trim_start_matches(|c| before.contains(&c));
-    rest.strip_prefix(|c| last.contains(&c))
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn status_line(head: &[u8]) -> Option<(u16, String)> {
     let line = head.split(|b| *b == b'\r' || *b == b'\n').next()?;
     let said = std::str::from_utf8(line.strip_prefix(b"HTTP/1.")?).ok()?.get(2..)?.trim();
     let status = said.get(..3)?.parse().ok()?;
-    Some((status, said.chars().filter(|c| !c.is_control()).take(60).collect()))
+    Some((status, func_model::plain_line(said).chars().take(60).collect()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The connections to Redis: one for calls, one for changes, each made again when it is lost.
 
+use std::fmt;
 use std::time::Duration;
 
 use func_model::limits::{
@@ -20,7 +21,6 @@ const LISTEN_AGAIN_MIN: Duration = Duration::from_millis(50);
 const LISTEN_AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Calls the script, and hears what changes.
-#[derive(Debug)]
 pub(super) struct Link {
     client: Client,
     prefix: String,
@@ -28,6 +28,13 @@ pub(super) struct Link {
     connection: Mutex<Option<MultiplexedConnection>>,
     changes: broadcast::Sender<Change>,
     listener: AbortHandle,
+}
+
+impl fmt::Debug for Link {
+    /// Without the client, which knows a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Link {
