@@ -48,6 +48,7 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
         bail!("{ONLY_EDGE}");
     }
     logs::init(&settings)?;
+    func_socket::descriptors::raise();
     let doors = if serve.upgrade { Doors::take_over(&settings)? } else { Doors::bind(&settings, role)? };
     let data = DataDir::open(&settings.data)
         .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use func_model::{AppName, HostName, Refusal};
+use pingora::Result;
+use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
+use crate::connection::Connection;
+use crate::metrics::Metrics;
 use crate::pace::Pass;
 use crate::slot::{InFlight, Request};
 use crate::trace::{Timing, Trace};
@@ -14,6 +18,8 @@ pub(crate) struct Ctx {
     /// Counted until the last byte of its answer.
     _request: Request,
     pub(crate) began: Instant,
+    /// The client's, once its head was read by the door.
+    pub(crate) connection: Option<Arc<Connection>>,
     pub(crate) host: Option<HostName>,
     pub(crate) app: Option<AppName>,
     pub(crate) request_id: String,
@@ -35,6 +41,7 @@ impl Ctx {
         Self {
             _request: request,
             began: Instant::now(),
+            connection: None,
             host: None,
             app: None,
             request_id: String::new(),
@@ -56,5 +63,16 @@ impl Ctx {
         if trace.is_some() || self.traced && self.timing.is_none() {
             self.timing = Some(Timing { began: self.began, entered: Instant::now(), trace });
         }
+    }
+
+    /// Tells where the time went, once, beside what the app says about its own.
+    pub(crate) fn tell_timing(&mut self, response: &mut ResponseHeader, metrics: &Metrics) -> Result<()> {
+        let Some(timing) = self.timing.take() else { return Ok(()) };
+        let now = Instant::now();
+        if let Some(trace) = &timing.trace {
+            metrics.first_byte(trace.way, now - timing.entered);
+        }
+        response.append_header("server-timing", timing.header(now))?;
+        Ok(())
     }
 }

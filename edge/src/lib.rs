@@ -4,20 +4,28 @@
 //! makes no network call but the one to the instance; activity reaches the ledger through the lease keeper.
 
 mod answer;
+mod connection;
 mod ctx;
 mod door;
 #[cfg(test)]
 mod fake;
+mod guard;
 mod handover;
+mod head;
 mod identity;
+mod inspection;
 mod keeper;
+mod limits;
 mod metrics;
 mod outage;
 mod pace;
 mod page;
 mod patience;
+mod peer;
 mod proxy;
 mod request;
+mod rest;
+mod roster;
 mod routes;
 mod slot;
 mod starter;
@@ -53,9 +61,11 @@ use tracing::{debug, info, warn};
 pub use handover::{Offer, Predecessor, take};
 pub use identity::Network;
 use keeper::Keeper;
+pub use limits::Limits;
 use metrics::Metrics;
 use outage::Outage;
 use proxy::Proxy;
+use roster::Roster;
 use routes::Routes;
 use slot::Slots;
 use starter::Folder;
@@ -87,6 +97,8 @@ pub struct Config {
     pub heed: Option<PathBuf>,
     /// Proxies in front of this one, whose `X-Forwarded-*` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<Network>,
+    /// What strangers may take.
+    pub limits: Limits,
     /// How long requests in flight may take after `shutdown`, and connections without one stay open at the most.
     pub drain: Duration,
 }
@@ -124,6 +136,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
     let mut heeding = helpers.spawn(tell(config.heed, routes::router(routes.clone()), done.clone()));
 
+    let trusted = config.trusted_proxies.clone();
+    let trusted = move |address| identity::is_of(&trusted, address);
+    let roster = Arc::new(Roster::new(config.limits, trusted, metrics.clone()));
+    helpers.spawn(done.clone().run_until_cancelled_owned(roster.clone().sweep_on()));
     let proxy = Proxy::new(
         routes.clone(),
         wake.clone(),
@@ -137,7 +153,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         learn(&routes, &shutdown).await?;
     }
     let offered = offered(&config.listeners, config.offer)?;
-    let (mut service, fds) = door::service(proxy, LINGER.min(config.drain), config.listeners)?;
+    let (mut service, fds) = door::service(proxy, roster, LINGER.min(config.drain), config.listeners)?;
     let mut serving = tokio::spawn(async move { service.start_service(Some(fds), stopped, 1).await });
     let successor = async {
         if let Some(predecessor) = config.predecessor {

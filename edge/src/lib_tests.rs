@@ -52,6 +52,7 @@ impl World {
             socket: Some(gate.gates.path().join("edge.sock")),
             heed: None,
             trusted_proxies: vec![],
+            limits: Limits::default(),
             drain: Duration::from_secs(5),
         };
         let shutdown = CancellationToken::new();

@@ -15,6 +15,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -56,6 +57,8 @@ pub(crate) struct Metrics {
     wake_seconds: Family<OfPart, Histogram, fn() -> Histogram>,
     wakes: Family<OfWay, Counter>,
     failures: Family<OfReason, Counter>,
+    connections: Gauge,
+    connections_closed: Family<OfReason, Counter>,
 }
 
 impl Metrics {
@@ -74,7 +77,15 @@ impl Metrics {
         registry.register("wakes", "Instances that became warm, or were found to be", wakes.clone());
         let failures = Family::default();
         registry.register("wake_failures", "Wakes that woke nothing", failures.clone());
-        Self { registry, wake_seconds, wakes, failures }
+        let connections = Gauge::default();
+        registry.register("connections", "Connections of clients that are open", connections.clone());
+        let connections_closed = Family::default();
+        registry.register(
+            "connections_closed",
+            "Connections that the edge refused, or closed since their client was late or others needed room",
+            connections_closed.clone(),
+        );
+        Self { registry, wake_seconds, wakes, failures, connections, connections_closed }
     }
 
     /// Counts a wake.
@@ -90,6 +101,16 @@ impl Metrics {
     /// Counts a wake that woke nothing.
     pub(crate) fn failed(&self, refusal: &Refusal) {
         self.failures.get_or_create(&OfReason { reason: refusal.name() }).inc();
+    }
+
+    /// Takes note of how many connections are open.
+    pub(crate) fn open(&self, connections: usize) {
+        self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a connection that was refused or closed.
+    pub(crate) fn closed(&self, reason: &'static str) {
+        self.connections_closed.get_or_create(&OfReason { reason }).inc();
     }
 
     /// Counts the answer of a request that waited for a wake.

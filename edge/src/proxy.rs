@@ -1,13 +1,15 @@
 //! The proxy: what happens to one request, in pingora's phases.
 
-use std::net::IpAddr;
+use std::any::Any;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use func_model::limits::{RETRIES_MAX, STOP_GRACE_MS, WAKE_MS};
 use func_model::{AppName, HostName, Refusal, host_of};
+use http::{StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -18,16 +20,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::answer::refuse;
+use crate::connection::Connection;
 use crate::ctx::Ctx;
 use crate::identity::{self, Network};
 use crate::metrics::Metrics;
 use crate::page;
 use crate::patience::PATIENCE;
-use crate::request::{Kind, authority, is_traced, request_id};
+use crate::peer::peer;
+use crate::request::{Kind, authority, client, is_traced, request_id};
+use crate::rest::{answered, has_body};
 use crate::routes::Routes;
 use crate::slot::{InFlight, Slots};
 use crate::turns;
-use crate::upgrade::LateConnect;
 use crate::wake::{Closed, Wake};
 
 #[cfg(feature = "testing")]
@@ -38,19 +42,12 @@ pub mod inside;
 const WAIT: Duration = Duration::from_millis(WAKE_MS + STOP_GRACE_MS);
 /// How long a browser waits for a start before it is shown a page, where the app wants that.
 const PAGE_AFTER: Duration = Duration::from_secs(3);
-/// How long a connection to an instance on this machine may take.
-const CONNECT: Duration = Duration::from_secs(2);
-/// How long an unused connection to an instance is kept. Shorter than what servers commonly allow (2 s or more), so that
-/// it is we who close: a request that meets a connection which the app is just closing is not sent again.
-const UPSTREAM_IDLE: Duration = Duration::from_secs(1);
 /// The first wait before a refused connection is tried again; doubles.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// How often a route is looked up again for a request whose release was just retired.
 const LOOKUPS_MAX: usize = 4;
 /// How long it is waited before: between retiring and promoting there is nothing, but a snapshot may be on its way.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// How long a client may be silent within a request's body.
-const CLIENT_SILENT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Proxy {
     routes: Arc<Routes>,
@@ -130,51 +127,15 @@ impl Proxy {
         Ok(())
     }
 
-    fn peer(&self, in_flight: &InFlight, request: Kind) -> HttpPeer {
-        let endpoint = in_flight.endpoint;
-        let mut peer = HttpPeer::new(endpoint.addr, false, String::new());
-        // A pooled connection never crosses over to the successor of an instance.
-        peer.group_key = endpoint.generation;
-        peer.options.connection_timeout = Some(CONNECT);
-        // The one that an upgrade's own connector keeps to as well.
-        peer.options.total_connection_timeout = Some(CONNECT);
-        // An unsafe request is not repeated, so it must not meet a connection that the app is just closing; and what has
-        // a body must leave none behind, since the app may take that for the next request.
-        let kept = request == Kind::Safe;
-        peer.options.idle_timeout = Some(if kept { UPSTREAM_IDLE } else { Duration::ZERO });
-        if !kept {
-            peer.group_key ^= rand::random::<u64>() | 1 << 63;
-        }
-        if request == Kind::Upgrade {
-            peer.options.custom_l4 = Some(LateConnect::shared());
-        }
-        peer
-    }
-
     fn forward(&self, session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
         let host = authority(session).map(str::to_owned);
         identity::tell(upstream, client(session), &self.trusted_proxies, ctx.trusted, host)?;
         upstream.insert_header("x-request-id", ctx.request_id.as_str())
     }
 
-    /// Tells where the time went, once, beside what the app says about its own.
-    fn tell_timing(&self, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-        let Some(timing) = ctx.timing.take() else { return Ok(()) };
-        let now = Instant::now();
-        if let Some(trace) = &timing.trace {
-            self.metrics.first_byte(trace.way, now - timing.entered);
-        }
-        response.append_header("server-timing", timing.header(now))?;
-        Ok(())
-    }
-
     fn is_trusted(&self, session: &Session) -> bool {
         client(session).is_some_and(|ip| identity::is_of(&self.trusted_proxies, ip))
     }
-}
-
-fn client(session: &Session) -> Option<IpAddr> {
-    session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 fn status_error(refusal: &Refusal) -> Box<Error> {
@@ -189,6 +150,14 @@ impl ProxyHttp for Proxy {
         Ctx::new(self.slots.request())
     }
 
+    /// The door hands the connection over with each request.
+    fn on_connection_reuse(&self, session: &mut Session, ctx: &mut Ctx, handed: Box<dyn Any + Send + Sync>) {
+        let Ok(connection) = handed.downcast::<Arc<Connection>>() else { return };
+        let head = session.req_header();
+        connection.parsed(has_body(head), head.headers.contains_key(header::EXPECT));
+        ctx.connection = Some(*connection);
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         ctx.trusted = self.is_trusted(session);
         ctx.request_id = request_id(session, ctx.trusted);
@@ -196,7 +165,8 @@ impl ProxyHttp for Proxy {
         if self.shutdown.is_cancelled() {
             session.as_downstream_mut().set_keepalive(None);
         }
-        session.as_downstream_mut().set_read_timeout(Some(CLIENT_SILENT));
+        // The connection has its own limits.
+        session.as_downstream_mut().set_read_timeout(None);
         match authority(session).map(host_of) {
             Some(Ok(host)) => {
                 ctx.host = Some(host);
@@ -221,7 +191,7 @@ impl ProxyHttp for Proxy {
                 if ctx.pass.is_none() {
                     turns::known();
                 }
-                let peer = self.peer(&in_flight, Kind::of(session));
+                let peer = peer(in_flight.endpoint, Kind::of(session));
                 ctx.in_flight = Some(in_flight);
                 Ok(Box::new(peer))
             }
@@ -272,6 +242,34 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        match &ctx.connection {
+            Some(connection) if end_of_stream => connection.body_ended(),
+            Some(connection) if body.is_some() => connection.body_begins(),
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if let (Some(connection), true) = (&ctx.connection, end_of_stream) {
+            connection.answer_ended();
+        }
+        Ok(None)
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -279,17 +277,18 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         response.insert_header("x-request-id", ctx.request_id.as_str())?;
-        // Once it is answered a stream may be silent for as long as it likes, in both directions. `100 Continue` is no
-        // answer: the upload only begins with it.
-        if !response.status.is_informational() || response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            session.as_downstream_mut().set_read_timeout(None);
+        if let Some(connection) = &ctx.connection {
+            answered(connection, session.req_header(), response);
+        }
+        // `100 Continue` is no answer: the upload only begins with it.
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             ctx.pass = None;
             turns::known();
             if self.shutdown.is_cancelled() {
                 // One that came before the end: the client is told to go elsewhere with the next.
                 session.as_downstream_mut().set_keepalive(None);
             }
-            self.tell_timing(response, ctx)?;
+            ctx.tell_timing(response, &self.metrics)?;
         }
         Ok(())
     }
@@ -332,6 +331,12 @@ impl ProxyHttp for Proxy {
                 error.etype(),
                 ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed
             );
+        if let Some(refusal) = ctx.connection.as_ref().and_then(|connection| connection.fault())
+            && session.response_written().is_none()
+        {
+            refuse(session, &refusal, &ctx.request_id).await;
+            return FailToProxy { error_code: refusal.status(), can_reuse_downstream: false };
+        }
         if client_left || session.response_written().is_some() {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }

@@ -1,5 +1,7 @@
 //! What is read out of a request's head.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, Method, header};
 use pingora::proxy::Session;
 
@@ -70,6 +72,11 @@ fn shares(method: &Method, headers: &HeaderMap) -> bool {
 /// Whether the client asks where the time went.
 pub(crate) fn is_traced(session: &Session) -> bool {
     session.req_header().headers.get(TRACE).is_some_and(|value| value == "1")
+}
+
+/// Returns the address that the connection comes from.
+pub(crate) fn client(session: &Session) -> Option<IpAddr> {
+    session.client_addr().and_then(|a| a.as_inet()).map(std::net::SocketAddr::ip)
 }
 
 #[cfg(test)]

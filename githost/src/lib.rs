@@ -64,6 +64,8 @@ pub struct Config {
     pub extra_keys: Vec<PathBuf>,
     /// The largest pack that one push may send, in bytes.
     pub push_bytes_max: u64,
+    /// The most connections of each kind at each door: as many as there are file descriptors for.
+    pub connections_max: usize,
     /// How long one git command may take, the deploy after a push included: what waits for its turn, and the longest
     /// build. What the deploy does then goes on without its pusher.
     pub command_within: Duration,
@@ -83,8 +85,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 }
 
 async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let Config { data, ssh, http, hooks, extra_keys, push_bytes_max, command_within, search_path, drain } =
-        config;
+    let Config {
+        data,
+        ssh,
+        http,
+        hooks,
+        extra_keys,
+        push_bytes_max,
+        connections_max,
+        command_within,
+        search_path,
+        drain,
+    } = config;
     let git = Git { search_path, hooks, root: data.root().to_owned(), push_bytes_max };
     let host = Arc::new(Host::new(data.clone(), git, command_within));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
@@ -106,10 +118,15 @@ async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()
     let http_door = Http { host, tasks: tasks.clone(), shutdown: shutdown.clone(), cut: cut.clone() };
     let http_door = Arc::new(http_door);
 
-    let door = Door { places: Places::new(SSH_ROOM), full: ssh::FULL, tasks: tasks.clone() };
+    let door =
+        Door { places: Places::new(SSH_ROOM.within(connections_max)), full: ssh::FULL, tasks: tasks.clone() };
     let serve = move |stream, place| ssh::serve(ssh_door.clone(), stream, place);
     door::open(door, ssh, serve, &shutdown).context("listen for SSH")?;
-    let door = Door { places: Places::new(HTTP_ROOM), full: http::FULL, tasks: tasks.clone() };
+    let door = Door {
+        places: Places::new(HTTP_ROOM.within(connections_max)),
+        full: http::FULL,
+        tasks: tasks.clone(),
+    };
     let serve = move |stream, place| http::serve(http_door.clone(), stream, place);
     door::open(door, http, serve, &shutdown).context("listen for HTTP")?;
 

@@ -28,6 +28,21 @@ pub(crate) struct Room {
     pub(crate) known_of_one: usize,
 }
 
+impl Room {
+    /// Returns it with at most this many places of each kind.
+    pub(crate) fn within(self, places: usize) -> Self {
+        let starting = self.starting.min(places);
+        Self {
+            starting,
+            drop_from: self.drop_from.min(starting.div_ceil(2)),
+            starting_of_one: self.starting_of_one.min(starting.div_ceil(2)),
+            known: self.known.min(places),
+            known_of_one: self.known_of_one.min(places.div_ceil(2)),
+            ..self
+        }
+    }
+}
+
 /// The places of one door.
 #[derive(Debug)]
 pub(crate) struct Places {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
 use func_runner::{Config as DockerConfig, Docker, Guard, Hold, Look, Make, Remote, Start, Stop};
+use func_socket::descriptors::Shares;
 use func_store::{DataDir, Manifests};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -144,6 +145,7 @@ impl Parts {
             hooks: hooks(&self.data)?,
             extra_keys: own,
             push_bytes_max: self.settings.push_bytes_max,
+            connections_max: Shares::of_this_process().git,
             search_path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
             drain: Duration::from_millis(self.settings.drain_ms),
             command_within: Duration::from_millis(self.settings.build_ms).saturating_mul(BUILDS_WAITED_FOR)
@@ -187,6 +189,7 @@ impl Parts {
             occupancy: func_store::Occupancy::new(&self.data),
             socket: Some(self.data.socket("edge")),
             trusted_proxies: self.settings.trusted_proxies.clone(),
+            limits: limits(&self.settings),
             drain: Duration::from_millis(self.settings.drain_ms),
         }
     }
@@ -215,6 +218,30 @@ impl Parts {
             poised_bytes_max: self.settings.poised_bytes_max,
             frozen_bytes_max: self.settings.frozen_bytes_max,
         }
+    }
+}
+
+/// How many connections an edge has at the most unless it is said otherwise: each costs some kilobytes.
+const CONNECTIONS: usize = 20_000;
+
+/// What strangers may take of the edge.
+fn limits(settings: &Settings) -> func_edge::Limits {
+    let share = Shares::of_this_process().edge;
+    let connections = settings.connections.unwrap_or(CONNECTIONS).min(share);
+    if settings.connections.is_some_and(|wanted| wanted > share) {
+        tracing::warn!(
+            "the setting `connections` is more than the {share} that there are file descriptors for: raise their \
+             limit (LimitNOFILE in systemd, ulimits in compose)"
+        );
+    }
+    func_edge::Limits {
+        connections,
+        // With few of them one address still leaves some to others.
+        connections_per_address: settings.connections_per_address.min((connections / 2).max(1)),
+        head_bytes: settings.head_bytes_max,
+        head_time: Duration::from_millis(settings.head_ms),
+        keep_alive: Duration::from_millis(settings.keep_alive_ms),
+        body_bytes_per_s: settings.body_bytes_per_s,
     }
 }
 

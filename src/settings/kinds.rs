@@ -192,6 +192,27 @@ impl Value {
         }
     }
 
+    pub(super) fn number(&self) -> Result<usize, SettingError> {
+        match self.text.trim().parse() {
+            Ok(number @ 1..=10_000_000) => Ok(number),
+            Ok(_) | Err(_) => Err(self.wrong("a number from 1 to 10000000")),
+        }
+    }
+
+    pub(super) fn number_or_auto(&self) -> Result<Option<usize>, SettingError> {
+        if self.text.trim() == "auto" {
+            return Ok(None);
+        }
+        self.number().map(Some).map_err(|_| self.wrong("a number from 1 to 10000000, or `auto`"))
+    }
+
+    pub(super) fn head_bytes(&self) -> Result<usize, SettingError> {
+        match size_bytes(&self.text).map(usize::try_from) {
+            Some(Ok(bytes)) if (1024..=256 * 1024).contains(&bytes) => Ok(bytes),
+            Some(_) | None => Err(self.wrong("a size from 1K to 256K, like 64K")),
+        }
+    }
+
     pub(super) fn yes_or_no(&self) -> Result<bool, SettingError> {
         match self.text.trim() {
             "yes" | "true" | "1" => Ok(true),

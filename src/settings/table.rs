@@ -101,6 +101,24 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "addresses or networks (`10.0.0.0/8`) of proxies in front, whose X-Forwarded headers are believed",
     ),
+    setting(
+        "connections",
+        "auto",
+        "how many connections the edge has open at once; `auto`: 20000, or fewer if there are fewer file descriptors",
+    ),
+    setting(
+        "connections-per-address",
+        "2000",
+        "how many of them one IPv4 address, or one IPv6 /64, may have; trusted proxies are not counted",
+    ),
+    setting("head-size", "32K", "the largest head of a request, from 1K to 256K"),
+    setting("head-time", "15s", "how long a request's head may take, from 1s to 5m"),
+    setting("keep-alive", "75s", "how long a connection is kept without a request, from 1s to 1h"),
+    setting(
+        "body-rate",
+        "256",
+        "bytes a second that a client sends or takes at least, over a minute; `0`: any byte in a minute will do",
+    ),
     setting("own-keys", "no", "let in the public keys in ~/.ssh of the user who runs func: `yes` or `no`"),
     setting(
         "log",

@@ -2,10 +2,13 @@
 //! from one part of func on another. docs/security.md lists them.
 
 mod builds;
+mod connections;
 mod handshakes;
 mod identity;
 mod inside;
 mod network;
 mod pooling;
 mod secrets;
+mod stranger;
 mod terminal;
+mod uploads;

@@ -17,6 +17,8 @@ pub struct World {
     folder: tempfile::TempDir,
     server: Option<Child>,
     settings: Vec<(String, String)>,
+    /// How many file descriptors its server may have; `None`: as many as this process.
+    pub descriptors: Option<u32>,
     pub installation: String,
     pub token: String,
 }
@@ -155,7 +157,8 @@ impl World {
         let installation = data.installation();
         register(&installation, folder.path());
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let world = Self { folder, server: None, settings, installation, token: String::new() };
+        let world =
+            Self { folder, server: None, settings, descriptors: None, installation, token: String::new() };
         world.make_key("id_ed25519", "ed25519");
         let key = std::fs::read_to_string(world.path("id_ed25519.pub")).expect("the public key");
         std::fs::write(world.data().join("keys/authorized_keys"), key).expect("written");
@@ -193,7 +196,15 @@ impl World {
     pub fn command(&self, role: &str, edge_listen: &str, name: &str) -> Command {
         let log = self.path(&format!("{name}.log"));
         let log = std::fs::File::options().append(true).create(true).open(log).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_func"));
+        let program = env!("CARGO_BIN_EXE_func");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(number) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nofile={number}")).arg(program);
+                limited
+            }
+        };
         command
             .args(["serve", role, "--edge-listen", edge_listen, "--log", "debug", "--data"])
             .arg(self.data());

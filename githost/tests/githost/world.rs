@@ -97,6 +97,7 @@ impl World {
             hooks: self.dir.path().join("hooks"),
             extra_keys: vec![self.dir.path().join("extra.pub")],
             push_bytes_max: self.push_bytes_max,
+            connections_max: 256,
             command_within: self.command_within,
             search_path: std::env::var_os("PATH").expect("a PATH"),
             drain: self.drain,

@@ -29,6 +29,14 @@ pub enum Refusal {
     Dropped { app: AppName },
     /// The edge is about to leave.
     Leaving,
+    /// The head of the request is larger than is taken.
+    LargeHead { bytes_max: usize },
+    /// The head of the request did not come within its time.
+    SlowHead,
+    /// The body of the request comes too slowly.
+    SlowBody,
+    /// As many connections as there may be are open.
+    Full,
 }
 
 impl Refusal {
@@ -36,6 +44,8 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::BadHost => 400,
+            Self::SlowHead | Self::SlowBody => 408,
+            Self::LargeHead { .. } => 431,
             Self::NoSuchHost { .. } => 404,
             Self::Unreachable { .. } | Self::Dropped { .. } => 502,
             Self::TooSlow { .. } => 504,
@@ -45,19 +55,25 @@ impl Refusal {
             | Self::Crowded { .. }
             | Self::Busy { .. }
             | Self::Lost
-            | Self::Leaving => 503,
+            | Self::Leaving
+            | Self::Full => 503,
         }
     }
 
     /// Gives the value of `Retry-After` in whole seconds, if trying again makes sense.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::BadHost | Self::NoSuchHost { .. } | Self::Dropped { .. } => None,
+            Self::BadHost
+            | Self::NoSuchHost { .. }
+            | Self::Dropped { .. }
+            | Self::LargeHead { .. }
+            | Self::SlowHead
+            | Self::SlowBody => None,
             Self::Broken { retry_ms, .. } | Self::StartFailed { retry_ms, .. } => {
                 Some(retry_ms.div_ceil(1_000).max(1))
             }
             Self::TooSlow { .. } | Self::Unreachable { .. } | Self::Busy { .. } => Some(5),
-            Self::Crowded { .. } | Self::Leaving => Some(1),
+            Self::Crowded { .. } | Self::Leaving | Self::Full => Some(1),
             Self::Starting { .. } | Self::Lost => Some(2),
         }
     }
@@ -77,6 +93,10 @@ impl Refusal {
             Self::Unreachable { .. } => "unreachable",
             Self::Dropped { .. } => "dropped",
             Self::Leaving => "leaving",
+            Self::LargeHead { .. } => "large_head",
+            Self::SlowHead => "slow_head",
+            Self::SlowBody => "slow_body",
+            Self::Full => "full",
         }
     }
 
@@ -109,6 +129,14 @@ impl Refusal {
                 )
             }
             Self::Leaving => "This server is restarting. Please try again.".into(),
+            Self::LargeHead { bytes_max } => {
+                format!(
+                    "The head of the request is too large: at most {bytes_max} bytes and 256 fields are taken."
+                )
+            }
+            Self::SlowHead => "The head of the request did not come in time.".into(),
+            Self::SlowBody => "The body of the request came too slowly.".into(),
+            Self::Full => "Too many connections are open. Please try again.".into(),
         }
     }
 }
@@ -128,6 +156,7 @@ mod tests {
             Refusal::Busy { app },
             Refusal::Lost,
             Refusal::Leaving,
+            Refusal::Full,
         ];
         for refusal in refusals {
             assert_eq!(refusal.status(), 503);

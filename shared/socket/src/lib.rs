@@ -5,6 +5,7 @@
 
 mod address;
 mod client;
+pub mod descriptors;
 mod limits;
 mod lines;
 mod server;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::stranger::{connect, is_closed};
 use crate::client::{Repo, git_command};
 use crate::world::{World, until};
 
@@ -39,14 +40,7 @@ fn said(mut command: Command) -> String {
 
 /// A connection to a door from an address of this machine's loopback network; the first line that the door says.
 fn connection(door: SocketAddr, from: [u8; 4]) -> (std::net::TcpStream, String) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let stream = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::from((from, 0))).expect("an address of the loopback network");
-        socket.connect(door).await.expect("connected").into_std().expect("a stream")
-    });
-    stream.set_nonblocking(false).expect("set");
-    stream.set_read_timeout(Some(crate::world::LIMIT)).expect("set");
+    let stream = connect(door, from);
     let mut line = Vec::new();
     let mut byte = [0];
     while line.last() != Some(&b'\n') && matches!((&stream).read(&mut byte), Ok(1)) {
@@ -67,19 +61,6 @@ fn crowd(door: SocketAddr, from: [u8; 4], count: usize) -> Vec<std::net::TcpStre
         }
     }
     held
-}
-
-/// Whether the other side has closed a connection.
-fn is_closed(mut stream: &std::net::TcpStream) -> bool {
-    stream.set_nonblocking(true).expect("set");
-    let mut buffer = [0; 4_096];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(e) => return e.kind() != std::io::ErrorKind::WouldBlock,
-        }
-    }
 }
 
 #[test]
