@@ -99,7 +99,7 @@ impl At {
         let missing =
             || format!("{} is no data folder of func: name it with --data DIR or FUNC_DATA", path.display());
         anyhow::ensure!(path.join("manifest").is_dir(), missing());
-        DataDir::open(&path).with_context(missing)
+        DataDir::at(&path).with_context(missing)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Parser;
 use cli::{Cli, Command, Hook};
 use func_model::{plain_text, redacted};
+use rustix::fs::Mode;
 
 /// The allocator decides the proxy's speed: with glibc's, and a static binary, it is a third slower than nginx.
 #[global_allocator]
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return unclear(&e),
     };
+    close(&cli.command);
     let run = async { run(cli).await };
     // What arrives is looked for between any few tasks: after 61, the default, a thousand new connections take milliseconds
     // until somebody else's request is even seen.
@@ -54,6 +56,14 @@ fn unclear(error: &clap::Error) -> ExitCode {
     }
     eprint!("{}", plain_text(&redacted(&error.render().to_string())));
     ExitCode::from(2)
+}
+
+/// Keeps every file that func makes for the own user alone. `func init` writes into the repository of a person, who has
+/// chosen for whom its files are.
+fn close(command: &Command) {
+    if !matches!(command, Command::Init(_)) {
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    }
 }
 
 /// The arguments; git calls a hook by the name of its file, which is a link to this program.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use func_store::{DataDir, Token};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::cli::{Role, Serve};
 use crate::settings::Settings;
@@ -50,15 +50,16 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     logs::init(&settings)?;
     func_socket::descriptors::raise();
     let doors = if serve.upgrade { Doors::take_over(&settings)? } else { Doors::bind(&settings, role)? };
-    let data = DataDir::open(&settings.data)
+    let (data, changes) = DataDir::prepare(&settings.data)
         .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
+    changes.iter().for_each(|change| warn!("{change}"));
     let info = doors.info(&settings, &data)?;
     let parts = Arc::new(Parts::make(&settings, role, data.clone()).await?);
     let mut token = None;
     if role.is(Role::Githost) {
         git::check().await?;
         info.write(&data)?;
-        token = new_token(&data, &settings)?;
+        token = new_token(&data, &settings, serve.guide)?;
     }
     let mut running = parts::Running::start(&parts, doors, &info, role)?;
     let ready = async {
@@ -87,12 +88,14 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Makes the token of a new installation, when nothing can keep the process from telling it.
-fn new_token(data: &DataDir, settings: &Settings) -> anyhow::Result<Option<String>> {
+/// Makes the token of a new installation, when nothing can keep the process from telling it. The guide shows it to the
+/// person in front of it; a service leaves it in a file.
+fn new_token(data: &DataDir, settings: &Settings, guide: bool) -> anyhow::Result<Option<String>> {
     if settings.http_listen.is_empty() || Token::stored(data)?.is_some() {
         return Ok(None);
     }
-    let (_, text) = Token::make(data).context("make the token")?;
+    let made = if guide { Token::make(data) } else { Token::make_file(data) };
+    let (_, text) = made.context("make the token")?;
     Ok(Some(text))
 }
 

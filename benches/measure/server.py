@@ -9,8 +9,6 @@ from .process import Process
 from .repository import Repository
 from .request import get
 
-MARK = "shown only now: "
-
 
 def installation(data):
     """Gives the name under which a func with this data folder is known to the engine.
@@ -57,9 +55,8 @@ class Server:
         before = os.path.getsize(log) if os.path.exists(log) else 0
         self.process = Process(command, log, environment)
         until("func is ready", lambda: self.process.check() or "func is ready" in self.process.said()[before:])
-        said = self.process.said()
-        if MARK in said:
-            self.token = said.split(MARK, 1)[1].split()[0]
+        with open(os.path.join(self.data, "keys/token"), encoding="utf-8") as token:
+            self.token = token.read().strip()
         with open(os.path.join(self.data, "run/server.json"), encoding="utf-8") as info:
             self.info = json.load(info)
 

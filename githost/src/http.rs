@@ -37,7 +37,7 @@ pub(crate) const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 
 
 const HELP: &str = "func: a git host. To deploy: git push http://func:<token>@<this host>/<app> main\n";
 const NO_TOKEN: &str = "func: the token is missing or wrong. Use any user name, and as the password the token that func \
-     showed at its first start; `func token` makes a new one.\n";
+     showed or left in keys/token at its first start; `func token` makes a new one.\n";
 const DUMB: &str = "func: only git's smart HTTP is served, which every git since 1.6.6 speaks\n";
 
 /// What all HTTP connections share.

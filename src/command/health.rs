@@ -23,7 +23,7 @@ pub async fn run(health: &Health) -> anyhow::Result<ExitCode> {
     if role.is(Role::Edge) {
         listening(settings.edge_listen.iter(), "edge")?;
     }
-    let data = DataDir::open(&settings.data)?;
+    let data = DataDir::at(&settings.data)?;
     for (part, name) in [(Role::Builder, "builder"), (Role::Cleaner, "cleaner"), (Role::Edge, "edge")] {
         if role.is(part) {
             answers(&data, name).await?;

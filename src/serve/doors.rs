@@ -66,7 +66,7 @@ impl Doors {
 
     /// Takes over the doors of the edge that runs, and binds those that it has not; binds all if there is none.
     pub(super) fn take_over(settings: &Settings) -> anyhow::Result<Self> {
-        let data = DataDir::open(&settings.data)
+        let data = DataDir::at(&settings.data)
             .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
         for address in &settings.edge_listen {
             let socket = upgrade_socket(&data, *address);

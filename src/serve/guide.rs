@@ -1,17 +1,17 @@
 //! What `make run` prints when everything is ready: how to push, where to look, how to stop.
 
-use func_store::DataDir;
+use func_store::{DataDir, Token};
 
 use crate::server_info::ServerInfo;
 use crate::settings::Settings;
 
-/// Says that func is ready: with the guide, or in a line. A new token is printed in either case, and never logged.
+/// Says that func is ready: with the guide, or in a line. The guide shows a new token; a log only says where it is.
 pub(super) fn tell(guide: bool, info: &ServerInfo, token: Option<&str>, data: &DataDir, settings: &Settings) {
     if guide {
         return print(info, token, data, settings);
     }
-    if let Some(token) = token {
-        eprintln!("the token for git over HTTP, shown only now: {token}");
+    if token.is_some() {
+        tracing::info!("the token for git over HTTP is in {}", Token::file(data).display());
     }
     tracing::info!("func is ready");
 }

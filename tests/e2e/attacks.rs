@@ -3,6 +3,7 @@
 
 mod builds;
 mod connections;
+mod files;
 mod handshakes;
 mod identity;
 mod inside;

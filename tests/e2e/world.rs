@@ -223,10 +223,10 @@ impl World {
         command
     }
 
-    /// Reads git's token out of the log, where a new installation tells it.
+    /// Reads git's token out of the file where a new installation leaves it.
     pub fn read_token(&mut self) {
-        if let Some(at) = self.log().find("shown only now: ") {
-            self.token = self.log()[at + 16..].split_whitespace().next().expect("the token").to_owned();
+        if let Ok(text) = std::fs::read_to_string(self.data().join("keys/token")) {
+            self.token = text.trim().to_owned();
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use func_model::AppName;
 use sha2::{Digest, Sha256};
 
-use crate::{StoreError, io_error};
+use crate::{StoreError, folders, io_error};
 
 /// The data folder and the places in it.
 #[derive(Debug, Clone)]
@@ -17,20 +17,31 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the folders that are missing. Nobody but the owner and the group looks into them (manifests hold the apps'
-    /// variables, repositories their code); `keys` is for the owner alone.
+    /// Opens a data folder, as [`DataDir::prepare`] does.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if a folder cannot be made.
+    /// As [`DataDir::prepare`].
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        make_dir(root, 0o755)?;
-        let root = root.canonicalize().map_err(io_error("find", root))?;
-        for (name, mode) in
-            [("projects", 0o750), ("manifest", 0o750), ("keys", 0o700), ("logs", 0o750), ("run", 0o750)]
-        {
-            make_dir(&root.join(name), mode)?;
-        }
-        Ok(Self { root })
+        Self::prepare(root).map(|(data, _)| data)
+    }
+
+    /// Makes the folders that are missing, and puts right those that are open to others than the user who runs func:
+    /// manifests hold the apps' variables, repositories their code. Root also takes what belongs to others. Returns a line
+    /// for each thing that changed, or could not.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if a folder cannot be made or read.
+    pub fn prepare(root: &Path) -> Result<(Self, Vec<String>), StoreError> {
+        let changes = folders::prepare(root)?;
+        Ok((Self::at(root)?, changes))
+    }
+
+    /// Opens a data folder that is there, and changes nothing: for commands.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if there is none.
+    pub fn at(root: &Path) -> Result<Self, StoreError> {
+        Ok(Self { root: root.canonicalize().map_err(io_error("find", root))? })
     }
 
     /// Gives the folder itself, absolute.
@@ -116,10 +127,6 @@ pub(crate) fn names(dir: &Path, suffix: &str) -> Result<Vec<AppName>, StoreError
     Ok(apps)
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io_error("make", path))
-}
-
 /// Writes a file that is whole or not there: to a temporary file, synced, renamed, the folder synced.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     place(path, bytes, mode, |file, path| file.persist(path).map(drop).map_err(|e| e.error))
@@ -144,7 +151,7 @@ fn place(
     persist: impl FnOnce(tempfile::NamedTempFile, &Path) -> io::Result<()>,
 ) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    make_dir(dir, 0o755)?;
+    make_dir(dir)?;
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
         file.write_all(bytes)?;
@@ -154,6 +161,11 @@ fn place(
         File::open(dir)?.sync_all()
     };
     write().map_err(io_error("write", path))
+}
+
+/// Makes a folder, and those above it that are missing, for the own user alone.
+pub(crate) fn make_dir(path: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("make", path))
 }
 
 /// Reads a file; `None` if there is none.

@@ -6,12 +6,13 @@
 //! manifest/<app>/current        the number of the live release: the durable commit point of a deploy
 //! manifest/<app>/last           the highest number ever given to a release
 //! manifest/<app>/failed         the revision whose deploy failed last: not tried again at boot
-//! keys/                         SSH host key, authorized_keys, the token's hash
+//! keys/                         SSH host key, authorized_keys, the token and its hash
 //! logs/<app>/                   build.log and instance.log, rotated, byte-capped
-//! run/                          unix sockets and what does not survive a boot
+//! run/                          unix sockets, locks, and what does not survive a boot
 //! ```
 
 mod disk;
+mod folders;
 mod lock;
 mod log_file;
 mod manifests;

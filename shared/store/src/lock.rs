@@ -1,6 +1,7 @@
 //! Locks between processes: `flock` on a file, released by the kernel when the holder ends.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use func_model::AppName;
@@ -22,11 +23,18 @@ impl Lock {
     /// # Errors
     /// [`StoreError::Io`] if the file cannot be made.
     pub fn try_take(path: &Path) -> Result<Option<Self>, StoreError> {
-        let file = File::create(path).map_err(io_error("make", path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file, path: path.to_owned() })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(io_error("lock", path)(e.into())),
+        loop {
+            // Whoever may open it could hold it.
+            let mut options = File::options();
+            let file = options.create(true).truncate(false).write(true).mode(0o600).open(path);
+            let file = file.map_err(io_error("make", path))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: file, path: path.to_owned() })),
+                // It was made anew meanwhile.
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(io_error("lock", path)(e.into())),
+            }
         }
     }
 
@@ -43,4 +51,10 @@ impl Lock {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whether an open file is the one that has this name now.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |found: &Metadata| (found.dev(), found.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(held), Ok(named)) if place(&held) == place(&named))
 }

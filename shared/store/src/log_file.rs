@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use func_model::limits::{LOG_FILE_BYTES, LOG_LINE_BYTES};
 
-use crate::disk::remove;
+use crate::disk::{make_dir, remove};
 use crate::{StoreError, io_error};
 
 /// An open log file.
@@ -24,9 +25,14 @@ impl LogFile {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(dir: &Path, name: &str) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(io_error("make", dir))?;
+        make_dir(dir)?;
         let path = dir.join(format!("{name}.log"));
-        let file = File::options().append(true).create(true).open(&path).map_err(io_error("open", &path))?;
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
         let bytes = file.metadata().map_err(io_error("read", &path))?.len();
         Ok(Self { path, file, bytes })
     }
@@ -55,6 +61,7 @@ impl LogFile {
         self.file = File::options()
             .append(true)
             .create(true)
+            .mode(0o600)
             .open(&self.path)
             .map_err(io_error("open", &self.path))?;
         self.bytes = 0;

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use func_model::InstanceId;
@@ -90,10 +90,11 @@ fn lock(path: &Path, how: FlockOperation) -> Result<Option<File>, StoreError> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let open = || File::options().create(true).truncate(false).write(true).open(path);
+    let open = || File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
     match open() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            let folder = path.parent().unwrap_or(Path::new("."));
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             open()
         }
         opened => opened,

@@ -1,11 +1,12 @@
 //! The token for git over HTTP: 256 random bits, of which only the SHA-256 is stored.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::disk::{read, replace};
+use crate::disk::{read, remove, replace};
 use crate::{DataDir, StoreError};
 
 /// The stored token: good for checking one, not for showing it.
@@ -26,7 +27,7 @@ impl Token {
     }
 
     /// Makes a new token, stores its hash, and gives its text: the only time that it is seen.
-    /// An older token is good no more.
+    /// An older token is good no more, and its file is removed.
     ///
     /// # Errors
     /// [`StoreError::Random`], [`StoreError::Io`].
@@ -35,8 +36,25 @@ impl Token {
         getrandom::fill(&mut bytes).map_err(StoreError::Random)?;
         let text = format!("func_{}", hex(&bytes));
         let token = Self { hash: hash(&text) };
+        remove(&Self::file(data))?;
         replace(&data.keys().join("token.sha256"), format!("{}\n", token.hash).as_bytes(), 0o600)?;
         Ok((token, text))
+    }
+
+    /// As [`Token::make`], and writes the text into [`Token::file`], for the owner of the data folder to read: a log is
+    /// read by more people, and is kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`Token::make`].
+    pub fn make_file(data: &DataDir) -> Result<(Self, String), StoreError> {
+        let (token, text) = Self::make(data)?;
+        replace(&Self::file(data), format!("{text}\n").as_bytes(), 0o600)?;
+        Ok((token, text))
+    }
+
+    /// Gives the file `keys/token`. Whoever has read it may remove it.
+    pub fn file(data: &DataDir) -> PathBuf {
+        data.keys().join("token")
     }
 
     /// Whether `text` is the token; takes as long for a wrong one as for the right one.
@@ -71,5 +89,19 @@ mod tests {
         assert!(Token::stored(&data).expect("read").expect("there").is(&text));
         let stored = std::fs::read_to_string(dir.path().join("keys/token.sha256")).expect("read");
         assert!(!stored.contains(&text[5..]));
+        assert!(!Token::file(&data).exists());
+    }
+
+    #[test]
+    fn a_services_token_is_in_a_file_of_its_owners_until_there_is_another() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let data = DataDir::open(dir.path()).expect("its folders");
+        let (_, text) = Token::make_file(&data).expect("made");
+        let file = Token::file(&data);
+        assert_eq!(std::fs::read_to_string(&file).expect("read").trim(), text);
+        assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+        Token::make(&data).expect("made");
+        assert!(!file.exists(), "what is good no more is not kept");
     }
 }
