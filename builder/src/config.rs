@@ -28,6 +28,8 @@ pub struct Config {
     pub branch: String,
     /// How long one build may take.
     pub build_ms: u64,
+    /// The largest commit that is built, as a tar.
+    pub context_bytes_max: u64,
     /// What apps get, and the most that they may ask for.
     pub allowance: func_model::Allowance,
     /// The `idle` of an app that sets none.

@@ -16,6 +16,7 @@ use crate::builder::Builder;
 use crate::clock::unix_ms;
 use crate::context::context;
 use crate::deadline::Deadline;
+use crate::extent::Extent;
 use crate::failure::Failure;
 use crate::ignore::{self, Ignore};
 use crate::image::Image;
@@ -102,8 +103,16 @@ impl Builder {
 
     async fn project(&self, job: &Job) -> Result<Project, Failure> {
         let (path, revision) = (self.config.data.repository(&job.app), job.revision.clone());
-        let allowance = self.config.allowance;
-        self.blocking(&job.app, move || Project::read(&Repository::open(&path)?, &revision, &allowance)).await
+        let (allowance, bytes_max) = (self.config.allowance, self.config.context_bytes_max);
+        let left = CancellationToken::new();
+        let _leave = left.clone().drop_guard();
+        let deadline = Deadline::new(Duration::from_millis(self.config.build_ms), left);
+        let read = move || {
+            let repository = Repository::open(&path)?;
+            Extent::of(&repository, &revision, bytes_max, &deadline)?;
+            Project::read(&repository, &revision, &allowance)
+        };
+        self.blocking(&job.app, read).await
     }
 
     /// Gives the hosts of func.toml, less the app's own name, which it has anyway.
@@ -136,7 +145,7 @@ impl Builder {
         let path = self.config.data.repository(&job.app);
         let (at, revision) = (path.clone(), job.revision.clone());
         let (ignore, asks) = self.blocking(&job.app, move || read_build(&at, &revision)).await?;
-        let context = context(path, job.revision.clone(), ignore);
+        let context = context(path, job.revision.clone(), ignore, self.config.context_bytes_max);
         let task = BuildJob {
             release: id.clone(),
             dockerfile: DOCKERFILE.to_owned(),

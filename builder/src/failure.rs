@@ -6,6 +6,7 @@ use func_runner::{BuildFailed, OverMemory, RunnerError, StartError};
 use func_store::StoreError;
 use thiserror::Error;
 
+use crate::extent::ExtentError;
 use crate::layer::LayerError;
 use crate::project::ProjectError;
 use crate::repository::RepositoryError;
@@ -181,8 +182,34 @@ fn project_hint(error: &ProjectError) -> Option<String> {
             "add a Dockerfile, or an index.html (at the root, or with all of the site's files in public/)",
         ),
         ProjectError::AppFile(_) => some("mend func.toml and push again"),
-        ProjectError::Repository(RepositoryError::Empty { .. }) => some("commit some files and push again"),
-        ProjectError::Repository(_) => None,
+        ProjectError::Extent(e) => extent_hint(e),
+        ProjectError::Repository(e) => repository_hint(e),
+    }
+}
+
+fn extent_hint(error: &ExtentError) -> Option<String> {
+    match error {
+        ExtentError::Bytes { .. } => some(
+            "take files out of the commit, also those in .dockerignore; whoever runs this server can raise `context-size`",
+        ),
+        ExtentError::Entries { .. } | ExtentError::LargeFolder => {
+            some("take files out of the commit, also those in .dockerignore, or put them into an archive")
+        }
+        ExtentError::Deep | ExtentError::LongPath => some("use fewer folders or shorter names"),
+        ExtentError::Overdue(_) => some("take files out of the commit"),
+        ExtentError::Repository(e) => repository_hint(e),
+    }
+}
+
+fn repository_hint(error: &RepositoryError) -> Option<String> {
+    match error {
+        RepositoryError::LargeCommit { .. } => some("shorten its message: git commit --amend"),
+        RepositoryError::Empty { .. } => some("commit some files and push again"),
+        RepositoryError::LargeRoot { .. } => some("put its files into folders"),
+        RepositoryError::Git(_)
+        | RepositoryError::NoRevision { .. }
+        | RepositoryError::Large { .. }
+        | RepositoryError::NoText { .. } => None,
     }
 }
 

@@ -5,7 +5,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::limits::STREAM_BYTES;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use tempfile::TempDir;
+
+use crate::limits::{GIT_CPU_SECONDS, GIT_FILE_BYTES, GIT_MEMORY_BYTES, STREAM_BYTES};
 
 /// How much of git's complaint is kept.
 const COMPLAINT_BYTES: u64 = 2_048;
@@ -17,19 +20,52 @@ pub struct Git {
     child: Child,
     verb: &'static str,
     complaint: File,
+    /// Removed when it has ended.
+    _folder: TempDir,
+}
+
+/// Makes the folder that git takes for the repository: only the objects are the app's. What the repository's own
+/// configuration says is never read, whoever wrote it; no replaced objects, and no attribute that puts a commit's
+/// message into files again and again.
+fn folder() -> io::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("func-git-").tempdir()?;
+    for name in ["objects", "refs", "info"] {
+        std::fs::create_dir(folder.path().join(name))?;
+    }
+    std::fs::write(folder.path().join("HEAD"), "ref: refs/heads/main\n")?;
+    std::fs::write(folder.path().join("info/attributes"), "* -export-subst\n")?;
+    Ok(folder)
+}
+
+/// Bounds what a git may take. It has begun already, and takes all of its memory later.
+fn bound(child: &Child) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    for (resource, most) in [
+        (Resource::Data, GIT_MEMORY_BYTES),
+        (Resource::Cpu, GIT_CPU_SECONDS),
+        (Resource::Fsize, GIT_FILE_BYTES),
+        (Resource::Core, 0),
+    ] {
+        match prlimit(pid, resource, Rlimit { current: Some(most), maximum: Some(most) }) {
+            // It has ended.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
 }
 
 impl Git {
-    /// Starts `git <verb> <arguments>` on a repository. What the user who runs func has set for git does not matter:
+    /// Starts `git <verb> <arguments>` on a repository's objects, within limits of memory and CPU. What the user who runs func has set for git does not matter:
     /// it could change files, and run programs that a pushed .gitattributes names.
     pub fn start(repository: &Path, verb: &'static str, arguments: &[&str]) -> io::Result<Self> {
-        let complaint = tempfile::tempfile()?;
+        let (complaint, folder) = (tempfile::tempfile()?, folder()?);
         let mut command = Command::new("git");
-        command.arg("--git-dir").arg(repository).arg(verb).args(arguments).env_clear();
+        command.arg("--git-dir").arg(folder.path()).arg(verb).args(arguments).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| PATH.into()));
         command.env("HOME", "/nonexistent").env("LANG", "C");
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-        command.env("GIT_ATTR_NOSYSTEM", "1");
+        command.env("GIT_ATTR_NOSYSTEM", "1").env("GIT_OBJECT_DIRECTORY", repository.join("objects"));
         // The repository may be another user's; and a large file is streamed, not held in git's memory.
         let settings =
             [("safe.directory", "*".to_owned()), ("core.bigFileThreshold", STREAM_BYTES.to_string())];
@@ -38,7 +74,9 @@ impl Git {
         }
         command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaint.try_clone()?);
-        Ok(Self { child: command.spawn()?, verb, complaint })
+        let git = Self { child: command.spawn()?, verb, complaint, _folder: folder };
+        bound(&git.child)?;
+        Ok(git)
     }
 
     /// Gives what it writes.

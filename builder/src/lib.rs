@@ -16,6 +16,7 @@ mod deadline;
 mod deploy;
 mod edges;
 mod embedded;
+mod extent;
 mod failure;
 mod feed;
 mod git;

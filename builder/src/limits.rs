@@ -8,6 +8,22 @@ pub const EVENTS_KEPT: usize = 2_000;
 pub const EVENTS_BYTES: usize = 1024 * 1024;
 /// How many lines of a build may wait to be written down.
 pub const LINES_WAITING: usize = 256;
+/// The largest commit object, message and all.
+pub const COMMIT_BYTES: u64 = 1024 * 1024;
+/// How many files and folders a commit may have: git and func hold the list of them in memory.
+pub const TREE_ENTRIES: u64 = 500_000;
+/// How deep a commit's folders may lie in one another.
+pub const FOLDERS_DEPTH: usize = 128;
+/// The longest path of a commit: the longest that Linux opens.
+pub const PATH_BYTES: usize = 4_096;
+/// The largest list of one folder's entries: about 500,000 short names.
+pub const FOLDER_BYTES: u64 = 32 * 1024 * 1024;
+/// How much memory a git that reads for a build may have; a file that was pushed as a difference is put together in it.
+pub const GIT_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+/// How many seconds of CPU it may take.
+pub const GIT_CPU_SECONDS: u64 = 1_800;
+/// How large a file may be that it writes; what it reads for a build goes through a pipe.
+pub const GIT_FILE_BYTES: u64 = 1024 * 1024;
 /// How many files a static site may have.
 pub const SITE_FILES: usize = 50_000;
 /// How large one file of a static site may be.

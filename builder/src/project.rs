@@ -9,10 +9,13 @@ use git2::Tree;
 use thiserror::Error;
 
 use crate::app_file::{self, AppFileError};
+use crate::extent::ExtentError;
 use crate::repository::{Repository, RepositoryError, is_file, is_folder};
 
 /// The largest .gitattributes and .gitmodules that is looked at.
 const HINT_BYTES: u64 = 64 * 1024;
+/// How many patterns of files that are left out are shown.
+const PATTERNS_SHOWN: usize = 3;
 
 /// The Dockerfile's name, at the root.
 pub const DOCKERFILE: &str = "Dockerfile";
@@ -51,6 +54,8 @@ pub enum ProjectError {
     Repository(#[from] RepositoryError),
     #[error(transparent)]
     AppFile(#[from] AppFileError),
+    #[error(transparent)]
+    Extent(#[from] ExtentError),
     #[error("func does not know how to build this: there is no Dockerfile, no public/ and no index.html")]
     NoRecipe,
 }
@@ -97,7 +102,33 @@ fn warnings(repository: &Repository, tree: &Tree<'_>) -> Result<Vec<String>, Rep
         warnings
             .push("files kept by Git LFS are not fetched: only their pointers are in the image".to_owned());
     }
+    warnings.extend(left_out(&attributes));
+    if with_attribute(&attributes, "export-subst").next().is_some() {
+        warnings.push("export-subst is switched off: `$Format:...$` stays in the files as it is".to_owned());
+    }
     Ok(warnings)
+}
+
+/// Gives the patterns to which a .gitattributes gives an attribute.
+fn with_attribute<'a>(attributes: &'a str, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = attributes.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines.filter_map(move |line| {
+        let mut words = line.split_ascii_whitespace();
+        let pattern = words.next()?;
+        words.any(|word| word == wanted).then_some(pattern)
+    })
+}
+
+/// Says what git leaves out of a build.
+fn left_out(attributes: &str) -> Option<String> {
+    let patterns: Vec<&str> = with_attribute(attributes, "export-ignore").collect();
+    let first: Vec<String> =
+        patterns.iter().take(PATTERNS_SHOWN).map(|pattern| pattern.chars().take(80).collect()).collect();
+    let more = match patterns.len().saturating_sub(PATTERNS_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!first.is_empty()).then(|| format!("export-ignore leaves out of a build: {}{more}", first.join(", ")))
 }
 
 #[cfg(test)]
@@ -137,5 +168,16 @@ mod tests {
             &Allowance::default(),
         );
         assert!(read.is_err_and(|e| e.to_string() == "ddddddd is not in the repository"));
+    }
+
+    #[test]
+    fn what_the_attributes_leave_out_is_told_by_its_first_patterns() {
+        let attributes = "# a export-ignore\ndocs export-ignore\n*.md text export-ignore\nx export-ignore\n\
+                          y -export-ignore\nz export-ignore\n*.txt export-subst\n";
+        let project = read(&[("Dockerfile", "x"), (".gitattributes", attributes)]).expect("read");
+        assert_eq!(project.warnings.len(), 2, "{:?}", project.warnings);
+        assert_eq!(project.warnings[0], "export-ignore leaves out of a build: docs, *.md, x and 1 more");
+        assert!(project.warnings[1].starts_with("export-subst is switched off"));
+        assert!(read(&[("Dockerfile", "x")]).expect("read").warnings.is_empty());
     }
 }

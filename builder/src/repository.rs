@@ -8,6 +8,7 @@ use git2::{ErrorCode, ObjectType, Oid, Tree};
 use thiserror::Error;
 
 use crate::git::Git;
+use crate::limits::{COMMIT_BYTES, FOLDER_BYTES};
 
 /// Why a repository could not be read.
 #[derive(Debug, Error)]
@@ -18,6 +19,10 @@ pub enum RepositoryError {
     NoRevision { revision: Revision },
     #[error("the commit {} holds no files", revision.short())]
     Empty { revision: Revision },
+    #[error("the commit {} has more than {} KiB of message, author and signature", revision.short(), COMMIT_BYTES / 1024)]
+    LargeCommit { revision: Revision },
+    #[error("the commit {} has more than {} MiB of names at its root", revision.short(), FOLDER_BYTES / (1024 * 1024))]
+    LargeRoot { revision: Revision },
     #[error("{name} is larger than {max} bytes")]
     Large { name: String, max: u64 },
     #[error("{name} is not a file of UTF-8 text")]
@@ -43,22 +48,35 @@ impl Repository {
             Err(e) if e.code() == ErrorCode::NotFound => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let commit = reference.peel(ObjectType::Commit)?;
-        Ok(commit.id().to_string().parse().ok())
+        // The commit itself is not read: its message may be larger than all memory.
+        let id = reference.resolve()?.target();
+        Ok(id.and_then(|id| id.to_string().parse().ok()))
     }
 
     /// Gives a commit's files.
     ///
     /// # Errors
-    /// [`RepositoryError::NoRevision`], [`RepositoryError::Empty`], [`RepositoryError::Git`].
+    /// [`RepositoryError::NoRevision`], [`RepositoryError::LargeCommit`], [`RepositoryError::LargeRoot`],
+    /// [`RepositoryError::Empty`], [`RepositoryError::Git`].
     pub fn tree(&self, revision: &Revision) -> Result<Tree<'_>, RepositoryError> {
         let missing = || RepositoryError::NoRevision { revision: revision.clone() };
         let id = Oid::from_str(revision.as_str()).map_err(|_| missing())?;
+        match self.inner.odb()?.read_header(id) {
+            Ok((size, ObjectType::Commit)) if size as u64 > COMMIT_BYTES => {
+                return Err(RepositoryError::LargeCommit { revision: revision.clone() });
+            }
+            Ok(_) => {}
+            Err(e) if e.code() == ErrorCode::NotFound => return Err(missing()),
+            Err(e) => return Err(e.into()),
+        }
         let commit = match self.inner.find_commit(id) {
             Ok(commit) => commit,
             Err(e) if e.code() == ErrorCode::NotFound => return Err(missing()),
             Err(e) => return Err(e.into()),
         };
+        if self.size(commit.tree_id())? > FOLDER_BYTES {
+            return Err(RepositoryError::LargeRoot { revision: revision.clone() });
+        }
         let tree = commit.tree()?;
         if tree.is_empty() { Err(RepositoryError::Empty { revision: revision.clone() }) } else { Ok(tree) }
     }

@@ -66,6 +66,7 @@ pub fn config(root: &Path, ledger: Arc<Memory>) -> Config {
         url: "http://{host}:8080".into(),
         branch: "main".into(),
         build_ms: 60_000,
+        context_bytes_max: 1024 * 1024 * 1024,
         allowance: func_model::Allowance::default(),
         idle_ms: 60_000,
     }

@@ -167,6 +167,7 @@ impl Parts {
             branch: self.settings.branch.clone(),
             build_ms: self.settings.build_ms,
             allowance: self.settings.allowance,
+            context_bytes_max: self.settings.context_bytes_max,
             idle_ms: self.settings.idle_ms,
         }
     }

@@ -9,6 +9,7 @@ mod identity;
 mod inside;
 mod network;
 mod pooling;
+mod pushes;
 mod secrets;
 mod stranger;
 mod terminal;

@@ -268,6 +268,7 @@ impl World {
             url: "http://{host}:8080".into(),
             branch: "main".into(),
             build_ms: 60_000,
+            context_bytes_max: 1024 * 1024 * 1024,
             allowance: func_model::Allowance::default(),
             idle_ms: 60_000,
         }
