@@ -35,6 +35,8 @@ pub enum Command {
     Rm(Rm),
     /// Add the git remote `func` to the repository in this folder
     Init(Init),
+    /// Show who pushed, rolled back, removed, made a token, or was refused, and from where
+    Audit(Audit),
     /// Make a new token for git over HTTP; the old one is good no more
     Token(Token),
     /// Find out what is wrong with the machine, and how to mend it
@@ -113,6 +115,21 @@ pub struct Logs {
     #[arg(long, conflicts_with = "follow")]
     pub build: bool,
     /// How many lines
+    #[arg(short = 'n', long, default_value_t = 100)]
+    pub lines: usize,
+    #[command(flatten)]
+    pub at: At,
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Of one app only
+    #[arg(long)]
+    pub app: Option<AppName>,
+    /// As JSON, a line each
+    #[arg(long)]
+    pub json: bool,
+    /// How many lines, the newest last
     #[arg(short = 'n', long, default_value_t = 100)]
     pub lines: usize,
     #[command(flatten)]

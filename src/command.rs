@@ -1,6 +1,7 @@
 //! The subcommands other than `serve`, a file each.
 
 pub mod apps;
+pub mod audit;
 pub mod deploys;
 pub mod doctor;
 pub mod health;

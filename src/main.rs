@@ -88,6 +88,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rollback(rollback) => command::deploys::rollback(&rollback).await,
         Command::Rm(rm) => command::deploys::remove(&rm).await,
         Command::Init(init) => command::init::run(&init),
+        Command::Audit(audit) => command::audit::run(&audit),
         Command::Token(token) => command::token::run(&token),
         Command::Doctor(doctor) => command::doctor::run(doctor).await,
         Command::Health(health) => command::health::run(&health).await,

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use func_store::{DataDir, Token};
+use func_model::{AuditAct, AuditEnd};
+use func_store::{Audit, DataDir, Token, audited, local};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -96,6 +97,9 @@ fn new_token(data: &DataDir, settings: &Settings, guide: bool) -> anyhow::Result
     }
     let made = if guide { Token::make(data) } else { Token::make_file(data) };
     let (_, text) = made.context("make the token")?;
+    let by = local(rustix::process::getuid().as_raw());
+    let record = audited(AuditAct::Token, None, by, AuditEnd::Done, "at the first start");
+    Audit::new(data).record(&record).context("write the audit log")?;
     Ok(Some(text))
 }
 

@@ -6,12 +6,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use func_crash::point;
 use func_model::call::{BuildCall, RemoveCall, RollbackCall};
 use func_model::event::BuildEvent;
-use func_socket::line_stream;
-use tracing::debug;
+use func_model::{AppName, AuditAct, AuditEnd};
+use func_socket::{Caller, line_stream};
+use func_store::{Audit, audited, local};
+use tracing::{debug, error, info};
 
 use crate::builder::Builder;
 use crate::feed::Feed;
@@ -35,7 +37,7 @@ fn heard(feed: &Arc<Feed>) -> Response {
 
 /// A revision that the branch has left already is not built: its hook came late, and a newer push goes first.
 async fn build(State(builder): State<Arc<Builder>>, Json(call): Json<BuildCall>) -> Response {
-    let BuildCall { app, revision } = call;
+    let BuildCall { app, revision, by } = call;
     if !builder.config.data.repository(&app).exists() {
         return (StatusCode::NOT_FOUND, format!("there is no app {app}\n")).into_response();
     }
@@ -46,6 +48,9 @@ async fn build(State(builder): State<Arc<Builder>>, Json(call): Json<BuildCall>)
             revision.clone()
         }
     };
+    if let Some(by) = by {
+        info!(app.name = %app, "{by} pushed {} of {app}", revision.short());
+    }
     let feed = Feed::new();
     let queued = builder.queue.push(&app, &head);
     point("after_queued");
@@ -62,7 +67,11 @@ async fn build(State(builder): State<Arc<Builder>>, Json(call): Json<BuildCall>)
     heard(&feed)
 }
 
-async fn roll_back(State(builder): State<Arc<Builder>>, Json(call): Json<RollbackCall>) -> Response {
+async fn roll_back(
+    State(builder): State<Arc<Builder>>,
+    Extension(caller): Extension<Caller>,
+    Json(call): Json<RollbackCall>,
+) -> Response {
     let RollbackCall { app, to } = call;
     let feed = Feed::new();
     let told = feed.clone();
@@ -75,19 +84,45 @@ async fn roll_back(State(builder): State<Arc<Builder>>, Json(call): Json<Rollbac
             false => Report::unwritten(told),
         };
         let ended = work.roll_back(&app, to, &report).await;
+        let detail = to.map_or_else(|| "the release before".to_owned(), |to| to.to_string());
+        write_down(&work, caller, AuditAct::Rollback, &app, ended.is_ok(), &detail).await;
         work.end(&app, &report, ended);
     });
     heard(&feed)
 }
 
-async fn remove(State(builder): State<Arc<Builder>>, Json(call): Json<RemoveCall>) -> Response {
+async fn remove(
+    State(builder): State<Arc<Builder>>,
+    Extension(caller): Extension<Caller>,
+    Json(call): Json<RemoveCall>,
+) -> Response {
     let feed = Feed::new();
     let told = feed.clone();
     let work = builder.clone();
     builder.tasks.spawn(async move {
         let report = Report::unwritten(told);
         let ended = work.remove(&call.app).await;
+        write_down(&work, caller, AuditAct::Remove, &call.app, ended.is_ok(), "").await;
         work.end(&call.app, &report, ended);
     });
     heard(&feed)
+}
+
+/// Writes into the audit log what a local user asked for. What was done is not undone when that fails.
+async fn write_down(
+    builder: &Builder,
+    caller: Caller,
+    act: AuditAct,
+    app: &AppName,
+    is_done: bool,
+    detail: &str,
+) {
+    let (audit, app, detail) = (Audit::new(&builder.config.data), app.clone(), detail.to_owned());
+    let end = if is_done { AuditEnd::Done } else { AuditEnd::Failed };
+    let write = move || audit.record(&audited(act, Some(&app), local(caller.uid), end, &detail));
+    match tokio::task::spawn_blocking(write).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => error!(error = %chain(&e), "the audit log lacks a line"),
+        Err(e) => error!(error = %e, "the audit log lacks a line"),
+    }
 }

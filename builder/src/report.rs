@@ -7,7 +7,7 @@ use func_model::event::BuildEvent;
 use func_store::{DataDir, LogFile, StoreError};
 use tracing::warn;
 
-use crate::clock::{unix_ms, utc};
+use crate::clock::unix_ms;
 use crate::feed::Feed;
 use crate::text::{chain, clean};
 
@@ -27,7 +27,7 @@ impl Report {
     pub fn open(data: &DataDir, app: &AppName, feed: Arc<Feed>, what: &str) -> Self {
         let log = LogFile::open(&data.logs(app), LOG);
         let report = Self { feed, log: Mutex::new(unless_failed(log)) };
-        report.write(&[format!("==== {what}, {}", utc(unix_ms()))]);
+        report.write(&[format!("==== {what}, {}", func_model::utc(unix_ms()))]);
         report
     }
 

@@ -1,7 +1,7 @@
 //! What a client asks for: one of git's two commands, on one app. Parsed once, at the door.
 
 use bytes::Bytes;
-use func_model::AppName;
+use func_model::{AppName, Principal};
 
 use crate::HostError;
 use crate::limits::{COMMAND_LINE_BYTES, PROTOCOL_BYTES};
@@ -74,6 +74,7 @@ pub(crate) struct Call {
     pub(crate) app: AppName,
     pub(crate) talk: Talk,
     pub(crate) protocol: Option<Protocol>,
+    pub(crate) by: Principal,
 }
 
 impl Call {
@@ -81,7 +82,11 @@ impl Call {
     ///
     /// # Errors
     /// [`HostError::NotGit`] if it is another command, [`HostError::Name`] if its argument names no app.
-    pub(crate) fn from_command(line: &[u8], protocol: Option<Protocol>) -> Result<Self, HostError> {
+    pub(crate) fn from_command(
+        line: &[u8],
+        protocol: Option<Protocol>,
+        by: Principal,
+    ) -> Result<Self, HostError> {
         let not_git = || HostError::NotGit(excerpt(line));
         if line.len() > COMMAND_LINE_BYTES {
             return Err(not_git());
@@ -91,7 +96,7 @@ impl Call {
         let (verb, argument) = rest.split_once(' ').ok_or_else(not_git)?;
         let program = Program::from_name(&format!("git-{verb}")).ok_or_else(not_git)?;
         let app = app(&unquote(argument.trim()).ok_or_else(not_git)?)?;
-        Ok(Self { program, app, talk: Talk::Whole, protocol })
+        Ok(Self { program, app, talk: Talk::Whole, protocol, by })
     }
 
     /// Says that the time of a command was up, and for a push, how to follow its deploy: that does not end with it.
@@ -155,7 +160,8 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<(Program, String), String> {
-        let call = Call::from_command(line.as_bytes(), None).map_err(|e| e.to_string())?;
+        let by = Principal::Token { address: [127, 0, 0, 1].into() };
+        let call = Call::from_command(line.as_bytes(), None, by).map_err(|e| e.to_string())?;
         Ok((call.program, call.app.into()))
     }
 

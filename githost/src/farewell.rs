@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn only_an_accepted_push_whose_deploy_did_not_fail_ends_with_zero() {
-        let call = Call::from_command(b"git-receive-pack 'blog'", None).expect("a call");
+        let by = func_model::Principal::Token { address: [127, 0, 0, 1].into() };
+        let call = Call::from_command(b"git-receive-pack 'blog'", None, by).expect("a call");
         let farewell =
             |ending, deploy_failed| Farewell::of(&call, Ok(Outcome { ending, deploy_failed })).status;
         assert_eq!(farewell(Ending::Exited(0), false), 0);

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use func_crash::point;
-use func_store::DataDir;
+use func_store::{Audit, DataDir};
 use tokio::sync::Semaphore;
 
 use crate::call::{Call, Program};
 use crate::limits::COMMANDS_MAX;
 use crate::process::Git;
+use crate::refusals::Refusals;
 use crate::relay::{Ending, Report, Wire, relay};
 use crate::verdict::Verdict;
 use crate::{HostError, repository};
@@ -16,6 +17,7 @@ use crate::{HostError, repository};
 /// The repositories and git.
 pub(crate) struct Host {
     pub(crate) data: DataDir,
+    pub(crate) refusals: Refusals,
     git: Git,
     places: Semaphore,
     /// How long one command may take.
@@ -32,7 +34,8 @@ pub(crate) struct Outcome {
 
 impl Host {
     pub(crate) fn new(data: DataDir, git: Git, within: Duration) -> Self {
-        Self { data, git, places: Semaphore::new(COMMANDS_MAX), within }
+        let refusals = Refusals::new(Audit::new(&data));
+        Self { data, refusals, git, places: Semaphore::new(COMMANDS_MAX), within }
     }
 
     /// Serves a call of a client that is let in. A push makes the repository if there is none.

@@ -8,6 +8,7 @@ use async_compression::tokio::bufread::GzipDecoder;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use func_model::Principal;
 use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::server::conn::http1;
@@ -143,6 +144,8 @@ async fn answer(http: &Http, place: &Place, request: Request<Body>) -> Response 
         Admission::Granted => {}
         Admission::Missing => return challenge(),
         Admission::Wrong => {
+            let by = Principal::Token { address: place.address };
+            http.host.refusals.refused(by, "a wrong token").await;
             tokio::time::sleep(TOKEN_REFUSAL).await;
             return challenge();
         }
@@ -160,7 +163,8 @@ async fn answer(http: &Http, place: &Place, request: Request<Body>) -> Response 
         Ok(input) => input,
         Err(why) => return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why),
     };
-    run(http, Call { program, app, talk, protocol }, input).await
+    let by = Principal::Token { address: place.address };
+    run(http, Call { program, app, talk, protocol, by }, input).await
 }
 
 /// Gives the request's body as git shall read it, or says why it cannot be read.

@@ -22,6 +22,7 @@ mod pace;
 mod places;
 mod presence;
 mod process;
+mod refusals;
 mod relay;
 mod repository;
 mod ssh;

@@ -76,6 +76,10 @@ pub const HTTP_CONNECTION: Duration = Duration::from_secs(3_600);
 /// How long the answer to a wrong token is held back.
 pub const TOKEN_REFUSAL: Duration = Duration::from_millis(250);
 
+/// How many refusals a minute the audit log has lines for, and how many at once after a rest.
+pub(crate) const REFUSALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+pub(crate) const REFUSALS_BURST: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
+
 /// How much is read at once from a pipe.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// How many chunks wait between a socket and a pipe, for each direction.

@@ -65,6 +65,8 @@ impl Git {
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
         command.env("FUNC_APP", call.app.as_str()).env("FUNC_DATA", &self.root);
         command.env("FUNC_VERDICT", verdict.path());
+        let by = serde_json::to_string(&call.by).map_err(|e| HostError::Spawn(e.into()))?;
+        command.env("FUNC_PRINCIPAL", by);
         command.envs(func_crash::hooks_own());
         if let Some(protocol) = &call.protocol {
             command.env("GIT_PROTOCOL", protocol.as_str());

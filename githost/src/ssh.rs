@@ -6,10 +6,11 @@
 mod offer;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use russh::keys::Algorithm;
+use func_model::Principal;
+use russh::keys::{Algorithm, HashAlg};
 use russh::server::{
     Auth, ChannelOpenHandle, Config, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey, run_stream,
 };
@@ -53,8 +54,21 @@ pub(crate) struct Ssh {
     pub(crate) cut: CancellationToken,
 }
 
-/// Serves one connection until the client leaves or has to.
+/// What a client that is not let in has shown last: the fingerprint of a key.
+type Shown = Arc<Mutex<Option<String>>>;
+
+/// Serves one connection until the client leaves or has to. A client that has shown keys, and none that is let in, gets a
+/// line in the audit log.
 pub(crate) async fn serve(ssh: Arc<Ssh>, stream: TcpStream, place: Arc<Place>) {
+    let (refusals, address, shown) = (ssh.host.refusals.clone(), place.address, Shown::default());
+    talk(ssh, stream, place, shown.clone()).await;
+    let refused = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(fingerprint) = refused {
+        refusals.refused(Principal::Key { fingerprint, address }, "no key that is let in").await;
+    }
+}
+
+async fn talk(ssh: Arc<Ssh>, stream: TcpStream, place: Arc<Place>, shown: Shown) {
     let cut = ssh.cut.child_token();
     // Whatever ends this also ends what belongs to the connection.
     let _guard = cut.clone().drop_guard();
@@ -68,6 +82,8 @@ pub(crate) async fn serve(ssh: Arc<Ssh>, stream: TcpStream, place: Arc<Place>) {
         cut: cut.clone(),
         places: Arc::new(Semaphore::new(CHANNELS_MAX)),
         waiting: HashMap::new(),
+        shown,
+        by: None,
         env_requests: 0,
     };
     let opening = async {
@@ -118,6 +134,9 @@ struct Client {
     cut: CancellationToken,
     places: Arc<Semaphore>,
     waiting: HashMap<ChannelId, Waiting>,
+    shown: Shown,
+    /// Whose key it has signed with.
+    by: Option<Principal>,
     env_requests: usize,
 }
 
@@ -135,12 +154,20 @@ impl Client {
         let (keys, bytes) = (self.ssh.keys.clone(), key.to_bytes()?);
         // A look that failed lets nobody in.
         let known = !is_old && tokio::task::spawn_blocking(move || keys.has(&bytes)).await.unwrap_or(false);
-        Ok(if known { Auth::Accept } else { Auth::reject() })
+        if known {
+            return Ok(Auth::Accept);
+        }
+        *self.shown() = Some(fingerprint(key));
+        Ok(Auth::reject())
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers a channel's one request for a program.
     fn start(&mut self, id: ChannelId, command: Option<Vec<u8>>, session: &mut Session) -> Result<(), Error> {
-        let Some(waiting) = self.waiting.remove(&id) else {
+        let (Some(waiting), Some(by)) = (self.waiting.remove(&id), self.by.clone()) else {
             return session.channel_failure(id);
         };
         session.channel_success(id)?;
@@ -148,11 +175,15 @@ impl Client {
         let running = self.presence.run();
         self.ssh.tasks.spawn(async move {
             let Waiting { channel, protocol, place } = waiting;
-            converse(ssh, channel, command, protocol, cut).await;
+            converse(ssh, channel, command.zip(Some(by)), protocol, cut).await;
             drop((running, place));
         });
         Ok(())
     }
+}
+
+fn fingerprint(key: &russh::keys::PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
 }
 
 impl Handler for Client {
@@ -167,10 +198,19 @@ impl Handler for Client {
     }
 
     async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
-        self.judge(key.public_key, key.algorithm).await
+        let judged = self.judge(key.public_key, key.algorithm).await?;
+        if matches!(judged, Auth::Accept) {
+            self.by = Some(Principal::Key {
+                fingerprint: fingerprint(key.public_key),
+                address: self.place.address,
+            });
+        }
+        Ok(judged)
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
+        // Clients offer one key after another.
+        *self.shown() = None;
         if !self.place.admit() {
             return session.disconnect(Disconnect::TooManyConnections, CROWDED, "");
         }
@@ -272,7 +312,7 @@ impl Handler for Client {
 async fn converse(
     ssh: Arc<Ssh>,
     channel: Channel<Msg>,
-    command: Option<Vec<u8>>,
+    command: Option<(Vec<u8>, Principal)>,
     protocol: Option<Protocol>,
     left: CancellationToken,
 ) {
@@ -284,8 +324,8 @@ async fn converse(
         Wire { input: Box::pin(ReceiverStream::new(input_rx)), output: output_tx, left: left.clone() };
     // In a task of its own, so that even a panic ends with a status and not with a client that waits.
     let call = tokio::spawn(async move {
-        let Some(command) = command else { return Farewell::help() };
-        match Call::from_command(&command, protocol) {
+        let Some((command, by)) = command else { return Farewell::help() };
+        match Call::from_command(&command, protocol, by) {
             Ok(call) => Farewell::of(&call, ssh.host.serve(&call, &mut wire).await),
             Err(error) => Farewell::refusal(&error),
         }

@@ -26,7 +26,7 @@ pub async fn deploy(
     revision: &Revision,
     mut tell: impl FnMut(&[String]) -> io::Result<()>,
 ) -> Verdict {
-    let asked = BuildCall { app: env.app.clone(), revision: revision.clone() };
+    let asked = BuildCall { app: env.app.clone(), revision: revision.clone(), by: env.by.clone() };
     let ended = follow(env, &asked, &mut tell).await;
     let sorry = match ended {
         Ok(verdict) => return verdict,

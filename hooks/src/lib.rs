@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use func_crash::point;
-use func_model::AppName;
+use func_model::{AppName, AuditAct, AuditEnd, Principal};
+use func_store::{Audit, audited};
 use thiserror::Error;
 use tokio::io::AsyncBufRead;
 
@@ -28,6 +29,9 @@ pub struct PostReceive {
     pub branch: String,
     /// Gets [`FAILED`] when the deploy failed; untouched otherwise.
     pub verdict: Option<PathBuf>,
+    /// Who pushes, as the door knows.
+    pub by: Option<Principal>,
+    pub audit: Audit,
 }
 
 /// Why a hook did not do its work.
@@ -57,7 +61,9 @@ pub async fn post_receive(
 ) -> Result<(), HookError> {
     let push = Push::read(input, &env.branch).await.map_err(HookError::Input)?;
     point("after_receive");
-    let told = tell(&mut output, &push.remarks(&env.app, &env.branch)).map_err(HookError::Output);
+    let mut remarks = push.remarks(&env.app, &env.branch);
+    remarks.extend(write_down(&env, &push));
+    let told = tell(&mut output, &remarks).map_err(HookError::Output);
     let Some(revision) = push.deployed() else { return told };
     // The deploy is asked for even when nobody listens: the revision is in the repository.
     let verdict = deploy(&env, revision, |lines| tell(&mut output, lines)).await;
@@ -70,6 +76,14 @@ pub async fn post_receive(
         }
         Verdict::Unheard(e) => Err(HookError::Output(e)),
     }
+}
+
+/// Writes the push into the audit log. Returns a line for the pusher if it cannot: git has taken the push already.
+fn write_down(env: &PostReceive, push: &Push) -> Option<String> {
+    let by = env.by.clone()?;
+    let record = audited(AuditAct::Push, Some(&env.app), by, AuditEnd::Done, &push.summary(&env.branch));
+    let written = env.audit.record(&record);
+    written.err().map(|_| " !     the audit log of func could not be written".to_owned())
 }
 
 fn tell(output: &mut impl Write, lines: &[String]) -> io::Result<()> {

@@ -51,6 +51,23 @@ impl Push {
         self.deploy.as_ref()?.as_ref()
     }
 
+    /// Says what the push changed, in one line.
+    pub fn summary(&self, branch: &str) -> String {
+        let deploy = match &self.deploy {
+            Some(Some(revision)) => Some(format!("{branch} {}", revision.short())),
+            Some(None) => Some(format!("{branch} deleted")),
+            None => None,
+        };
+        let lists = [&self.branches, &self.others].into_iter().filter(|list| !list.is_empty());
+        let mut parts: Vec<String> = deploy.into_iter().chain(lists.map(|list| names(list))).collect();
+        for (count, what) in [(self.deleted, "deleted"), (self.unread, "not looked at")] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        parts.join(", ")
+    }
+
     /// Says what is not deployed, and why.
     pub fn remarks(&self, app: &AppName, branch: &str) -> Vec<String> {
         let mut lines = Vec::new();

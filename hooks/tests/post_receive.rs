@@ -42,6 +42,8 @@ impl World {
             builder: self.socket(),
             branch: "main".into(),
             verdict: Some(self.verdict()),
+            by: None,
+            audit: func_store::Audit::new(&func_store::DataDir::open(self.dir.path()).expect("its folders")),
         }
     }
 

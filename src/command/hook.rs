@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use func_hooks::{HookError, PostReceive};
 use func_model::AppName;
+use func_store::{Audit, DataDir};
 
 use crate::server_info::ServerInfo;
 
@@ -18,11 +19,15 @@ pub async fn post_receive() -> anyhow::Result<ExitCode> {
     let app: AppName = variable("FUNC_APP")?.parse()?;
     let root = PathBuf::from(variable("FUNC_DATA")?);
     let branch = ServerInfo::read(&root).map_or_else(|| "main".to_owned(), |info| info.branch);
+    // An unreadable one would be a fault of the git host: the push is in the repository, and is deployed.
+    let by = std::env::var("FUNC_PRINCIPAL").ok().and_then(|text| serde_json::from_str(&text).ok());
     let env = PostReceive {
         app,
         builder: root.join("run/builder.sock"),
         branch,
         verdict: std::env::var_os("FUNC_VERDICT").map(PathBuf::from),
+        by,
+        audit: Audit::new(&DataDir::at(&root)?),
     };
     let input = tokio::io::BufReader::new(tokio::io::stdin());
     match func_hooks::post_receive(input, std::io::stdout(), env).await {

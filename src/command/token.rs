@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use func_store::Token;
+use func_model::{AuditAct, AuditEnd};
+use func_store::{Audit, Token, audited, local};
 
 use crate::cli;
 use crate::server_info::ServerInfo;
@@ -11,6 +12,9 @@ use crate::server_info::ServerInfo;
 pub fn run(token: &cli::Token) -> anyhow::Result<ExitCode> {
     let data = token.at.data()?;
     let (_, text) = Token::make_file(&data)?;
+    let by = local(rustix::process::getuid().as_raw());
+    let record = audited(AuditAct::Token, None, by, AuditEnd::Done, "the old one is good no more");
+    Audit::new(&data).record(&record)?;
     println!("{text}");
     if let Some(http) = ServerInfo::read(data.root()).and_then(|info| info.http) {
         let rest = http.trim_start_matches("http://");

@@ -1,6 +1,7 @@
 //! Attacks on a running func, one file for each kind: from strangers at the doors, from inside instances and builds, and
 //! from one part of func on another. docs/security.md lists them.
 
+mod audit;
 mod builds;
 mod connections;
 mod files;

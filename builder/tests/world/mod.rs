@@ -304,7 +304,7 @@ impl World {
     }
 
     pub async fn build(&self, name: &str, revision: &Revision) -> Lines {
-        self.call("/builds", &BuildCall { app: app(name), revision: revision.clone() }).await
+        self.call("/builds", &BuildCall { app: app(name), revision: revision.clone(), by: None }).await
     }
 
     /// Commits, has it built, and gives the events.

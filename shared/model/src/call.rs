@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppName, HostName, ReleaseId, ReleaseNumber, Revision};
+use crate::{AppName, HostName, Principal, ReleaseId, ReleaseNumber, Revision};
 
 /// `POST /builds` of the builder: build this revision and make it live. Answered by `BuildEvent` lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildCall {
     pub app: AppName,
     pub revision: Revision,
+    /// Who pushed it.
+    #[serde(default)]
+    pub by: Option<Principal>,
 }
 
 /// `POST /rollbacks` of the builder: make an older release live again. Answered by `BuildEvent` lines.

@@ -5,6 +5,7 @@
 
 mod address_block;
 mod allowance;
+mod audit;
 pub mod call;
 mod capability;
 mod chain;
@@ -24,9 +25,11 @@ mod refusal;
 mod release;
 mod route;
 mod terminal;
+mod utc;
 
 pub use address_block::AddressBlock;
 pub use allowance::{Allowance, LEAST, LIMIT_KEYS, LimitsTable, RESOURCES};
+pub use audit::{AuditAct, AuditEnd, AuditRecord, Principal};
 pub use capability::{Capability, NotCapability};
 pub use chain::chain;
 pub use dockerfile::Asks;
@@ -42,3 +45,4 @@ pub use refusal::Refusal;
 pub use release::{Freeze, InstanceId, Release, ReleaseId, ReleaseNumber, Resources};
 pub use route::{Route, RouteTable, host_of};
 pub use terminal::{plain_line, plain_text};
+pub use utc::utc;

@@ -60,6 +60,8 @@ pub const LOG_LINE_BYTES: usize = 8 * 1024;
 pub const TAIL_LINES: usize = 20;
 /// How large one log file may grow before it is rotated; one older file is kept.
 pub const LOG_FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// How large each file of the audit log may grow before it is rotated; one older file is kept.
+pub const AUDIT_FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// How many releases of an app are kept, the live one included.
 pub const RELEASES_KEPT: usize = 5;
 /// How often the cleaner compares what is known with what is seen.

@@ -19,7 +19,7 @@ use thiserror::Error;
 pub use address::Address;
 pub use client::{call, call_json, call_json_within};
 pub use lines::{Lines, line_stream};
-pub use server::serve;
+pub use server::{Caller, serve};
 
 /// Why a call gave no answer. The texts are for people.
 #[derive(Debug, Error)]

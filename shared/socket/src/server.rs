@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::{Extension, Router};
 use func_model::limits::CALL_BYTES;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,6 +30,12 @@ use crate::limits::{CALLS_MAX, DRAIN_WITHIN, HEAD_WITHIN};
 const MODE: u32 = 0o660;
 /// The wait after a failed accept: out of descriptors is over soon, or not at all.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Who calls, by the kernel's word: an extension of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub uid: u32,
+}
 
 /// Serves `router` on a unix socket at `path` until `shutdown`, then lets calls end for a short while.
 ///
@@ -60,8 +66,8 @@ pub async fn serve(
             }
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let (router, closing) = (router.clone(), closing.clone());
+        let Some((stream, caller, place)) = accepted else { continue };
+        let (router, closing) = (router.clone().layer(Extension(caller)), closing.clone());
         calls.spawn(async move {
             answer(stream, router, closing).await;
             drop(place);
@@ -101,7 +107,7 @@ fn listen(path: &Path) -> Result<UnixListener, ServeError> {
 async fn accept(
     listener: &UnixListener,
     places: &Arc<Semaphore>,
-) -> Option<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(UnixStream, Caller, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
     let stream = match listener.accept().await {
         Ok((stream, _)) => stream,
@@ -113,7 +119,7 @@ async fn accept(
     };
     let own = geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if may_call(peer.uid(), own) => Some((stream, place)),
+        Ok(peer) if may_call(peer.uid(), own) => Some((stream, Caller { uid: peer.uid() }, place)),
         Ok(peer) => {
             warn!(uid = peer.uid(), "turned away a call of another user");
             None

@@ -8,9 +8,11 @@
 //! manifest/<app>/failed         the revision whose deploy failed last: not tried again at boot
 //! keys/                         SSH host key, authorized_keys, the token and its hash
 //! logs/<app>/                   build.log and instance.log, rotated, byte-capped
+//! logs/audit.log                who did what; audit-refused.log beside it
 //! run/                          unix sockets, locks, and what does not survive a boot
 //! ```
 
+mod audit;
 mod disk;
 mod folders;
 mod lock;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use audit::{Audit, audited, local};
 pub use disk::DataDir;
 pub use lock::Lock;
 pub use log_file::{LogFile, remove_log, tail};

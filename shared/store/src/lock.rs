@@ -54,7 +54,7 @@ impl Lock {
 }
 
 /// Whether an open file is the one that has this name now.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let place = |found: &Metadata| (found.dev(), found.ino());
     matches!((file.metadata(), fs::metadata(path)), (Ok(held), Ok(named)) if place(&held) == place(&named))
 }
