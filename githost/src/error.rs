@@ -7,6 +7,8 @@ use func_model::{AppName, NameError};
 use func_store::StoreError;
 use thiserror::Error;
 
+const MIB: u64 = 1024 * 1024;
+
 /// Why a git command is not served.
 #[derive(Debug, Error)]
 pub enum HostError {
@@ -18,6 +20,8 @@ pub enum HostError {
     NoSuchApp(AppName),
     #[error("too many git commands run at once: please try again")]
     Crowded,
+    #[error("the server's disk is nearly full ({} MiB free, {} MiB are kept): nothing was stored; whoever runs it can make room (docker builder prune, func rm <app>), or lower `free-disk`", free / MIB, kept / MIB)]
+    LowDisk { free: u64, kept: u64 },
     #[error("make the repository of {app}")]
     Make { app: AppName, source: git2::Error },
     #[error("{verb} {path}")]
@@ -38,7 +42,9 @@ impl HostError {
     /// Gives the sentence for the client: what happened and what to do, no path, no chain of causes.
     pub fn text(&self) -> String {
         match self {
-            Self::Name(_) | Self::NotGit(_) | Self::NoSuchApp(_) | Self::Crowded => self.to_string(),
+            Self::Name(_) | Self::NotGit(_) | Self::NoSuchApp(_) | Self::Crowded | Self::LowDisk { .. } => {
+                self.to_string()
+            }
             Self::Make { .. }
             | Self::Io { .. }
             | Self::Spawn(_)

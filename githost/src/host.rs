@@ -7,6 +7,7 @@ use func_store::{Audit, DataDir};
 use tokio::sync::Semaphore;
 
 use crate::call::{Call, Program};
+use crate::error::io_error;
 use crate::limits::COMMANDS_MAX;
 use crate::process::Git;
 use crate::refusals::Refusals;
@@ -22,6 +23,8 @@ pub(crate) struct Host {
     places: Semaphore,
     /// How long one command may take.
     pub(crate) within: Duration,
+    /// Less free disk than this, and nothing more is pushed.
+    free_bytes_min: u64,
 }
 
 /// How a call ended, for its door to pass on.
@@ -33,22 +36,25 @@ pub(crate) struct Outcome {
 }
 
 impl Host {
-    pub(crate) fn new(data: DataDir, git: Git, within: Duration) -> Self {
+    pub(crate) fn new(data: DataDir, git: Git, within: Duration, free_bytes_min: u64) -> Self {
         let refusals = Refusals::new(Audit::new(&data));
-        Self { data, refusals, git, places: Semaphore::new(COMMANDS_MAX), within }
+        Self { data, refusals, git, places: Semaphore::new(COMMANDS_MAX), within, free_bytes_min }
     }
 
     /// Serves a call of a client that is let in. A push makes the repository if there is none.
     ///
     /// # Errors
-    /// [`HostError::NoSuchApp`], [`HostError::Crowded`], and the host's own failures.
+    /// [`HostError::NoSuchApp`], [`HostError::Crowded`], [`HostError::LowDisk`], and the host's own failures.
     pub(crate) async fn serve(&self, call: &Call, wire: &mut Wire) -> Result<Outcome, HostError> {
         let _place = self.places.try_acquire().map_err(|_| HostError::Crowded)?;
         let started = Instant::now();
-        let (data, wanted) = (self.data.clone(), call.clone());
+        let (data, wanted, kept) = (self.data.clone(), call.clone(), self.free_bytes_min);
         let prepare = move || {
             let place = match wanted.program {
-                Program::ReceivePack => repository::made(&data, &wanted.app)?,
+                Program::ReceivePack => {
+                    has_room(&data, kept)?;
+                    repository::made(&data, &wanted.app)?
+                }
                 Program::UploadPack => repository::existing(&data, &wanted.app)?,
             };
             Ok::<_, HostError>((place, Verdict::new(&data)?))
@@ -69,6 +75,14 @@ impl Host {
         log(call, &report, deploy_failed, started);
         Ok(Outcome { ending: report.ending, deploy_failed })
     }
+}
+
+/// Refuses a push while the disk of the repositories is nearly full.
+fn has_room(data: &DataDir, kept: u64) -> Result<(), HostError> {
+    let stat = rustix::fs::statvfs(data.root())
+        .map_err(|e| io_error("look at the disk of", data.root())(e.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < kept { Err(HostError::LowDisk { free, kept }) } else { Ok(()) }
 }
 
 fn log(call: &Call, report: &Report, deploy_failed: bool, started: Instant) {
@@ -93,7 +107,9 @@ fn log(call: &Call, report: &Report, deploy_failed: bool, started: Instant) {
 
 /// Logs what kept a call from being served: the client's own mistake quietly, ours aloud.
 pub(crate) fn log_error(error: &HostError) {
-    if error.is_refusal() {
+    if let HostError::LowDisk { .. } = error {
+        tracing::warn!("a push is refused: {error}");
+    } else if error.is_refusal() {
         tracing::debug!("refused: {error}");
     } else {
         tracing::error!("a git call failed: {}", func_model::chain(error));

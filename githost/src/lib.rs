@@ -65,6 +65,8 @@ pub struct Config {
     pub extra_keys: Vec<PathBuf>,
     /// The largest pack that one push may send, in bytes.
     pub push_bytes_max: u64,
+    /// How much of the disk stays free: with less, pushes are refused before anything is stored.
+    pub free_bytes_min: u64,
     /// The most connections of each kind at each door: as many as there are file descriptors for.
     pub connections_max: usize,
     /// How long one git command may take, the deploy after a push included: what waits for its turn, and the longest
@@ -93,13 +95,14 @@ async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()
         hooks,
         extra_keys,
         push_bytes_max,
+        free_bytes_min,
         connections_max,
         command_within,
         search_path,
         drain,
     } = config;
     let git = Git { search_path, hooks, root: data.root().to_owned(), push_bytes_max };
-    let host = Arc::new(Host::new(data.clone(), git, command_within));
+    let host = Arc::new(Host::new(data.clone(), git, command_within, free_bytes_min));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
     // Whatever ends this also ends the connections.
     let _guard = cut.clone().drop_guard();

@@ -35,6 +35,10 @@ pub(crate) const BLOCKING_THREADS_MAX: usize = 32;
 pub(crate) const NICE: i32 = 5;
 /// How many git commands run at once; each is a process with its own memory.
 pub const COMMANDS_MAX: usize = 64;
+/// How much memory each of its programs may have.
+pub const COMMAND_MEMORY_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// How many seconds of CPU each may take: a push of 8 GiB takes a tenth of it.
+pub const COMMAND_CPU_SECONDS: u64 = 2 * 3_600;
 /// How long a command has between SIGTERM (git removes its temporary objects) and SIGKILL.
 pub const COMMAND_GRACE: Duration = Duration::from_secs(2);
 /// How long the rest of an input is read and thrown away after git has ended, so that the answer arrives.

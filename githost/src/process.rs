@@ -1,25 +1,28 @@
 //! One running git program, in a process group of its own, which never outlives its owner.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
+};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::HostError;
 use crate::call::{Call, Talk};
-use crate::limits::COMMAND_GRACE;
+use crate::limits::{COMMAND_CPU_SECONDS, COMMAND_GRACE, COMMAND_MEMORY_BYTES};
 use crate::verdict::Verdict;
 
 /// Git's settings for every call, beside `core.hooksPath` and the limit of a push.
 ///
-/// `transfer.fsckObjects` stays off: it refuses old repositories for flaws that harm nobody (zero-padded modes, odd
-/// time zones), and what is pushed is only archived, never checked out by git.
+/// Objects are checked as they come; what old programs have written and harms nobody is let through ([`HARMLESS`]).
 /// `gc.autoDetach` is off so that no process outlives its call; gc runs seldom, after the hook, and its progress is shown.
 /// The last four bound git's memory: larger files are streamed and not deltified.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 13] = [
+    ("receive.fsckObjects", "true"),
     ("safe.directory", "*"),
     ("receive.denyDeleteCurrent", "ignore"),
     ("receive.denyNonFastForwards", "false"),
@@ -32,6 +35,24 @@ const SETTINGS: [(&str, &str); 12] = [
     ("pack.windowMemory", "64m"),
     ("pack.deltaCacheSize", "64m"),
     ("pack.threads", "2"),
+];
+
+/// Flaws of real old repositories, by the names that git 2.34 knows; it warns about names that it does not know.
+///
+/// Source: git-config(1), `receive.fsck.<msg-id>`; git-fsck(1).
+const HARMLESS: [&str; 12] = [
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badName",
+    "badTimezone",
+    "missingEmail",
+    "missingNameBeforeEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "nulInCommit",
+    "zeroPaddedDate",
+    "zeroPaddedFilemode",
 ];
 
 /// How git is started.
@@ -82,7 +103,9 @@ impl Git {
         let own = [("core.hooksPath", self.hooks.as_os_str()), ("receive.maxInputSize", limit.as_ref())];
         let fixed = SETTINGS.iter().map(|(key, value)| (*key, (*value).as_ref()));
         let mut count = 0;
-        for (key, value) in own.into_iter().chain(fixed) {
+        let own = own.into_iter().chain(fixed).map(|(key, value)| (key.to_owned(), value));
+        let harmless = HARMLESS.iter().map(|name| (format!("receive.fsck.{name}"), OsStr::new("ignore")));
+        for (key, value) in own.chain(harmless) {
             command.env(format!("GIT_CONFIG_KEY_{count}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{count}"), value);
             count += 1;
@@ -109,7 +132,25 @@ impl Process {
     fn new(child: Child) -> Result<Self, HostError> {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = pid.ok_or_else(|| HostError::Spawn(std::io::Error::other("no process id")))?;
-        Ok(Self { child, group, ended: false })
+        let process = Self { child, group, ended: false };
+        process.bound().map_err(|e| HostError::Spawn(e.into()))?;
+        Ok(process)
+    }
+
+    /// Bounds what git, and each program that it starts, may take. Nothing was sent to it yet.
+    fn bound(&self) -> Result<(), Errno> {
+        for (resource, most) in [
+            (Resource::Data, COMMAND_MEMORY_BYTES),
+            (Resource::Cpu, COMMAND_CPU_SECONDS),
+            (Resource::Core, 0),
+        ] {
+            match prlimit(Some(self.group), resource, Rlimit { current: Some(most), maximum: Some(most) }) {
+                // It has ended.
+                Ok(_) | Err(Errno::SRCH) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     /// Hands out the pipes.

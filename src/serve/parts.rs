@@ -145,6 +145,7 @@ impl Parts {
             hooks: hooks(&self.data)?,
             extra_keys: own,
             push_bytes_max: self.settings.push_bytes_max,
+            free_bytes_min: self.settings.free_bytes_min,
             connections_max: Shares::of_this_process().git,
             search_path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
             drain: Duration::from_millis(self.settings.drain_ms),

@@ -79,6 +79,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
     setting("from-apps", "no", "let an app's Dockerfile build on the images of apps: `yes` or `no`"),
     setting("push-size", "8G", "the largest push, from 1M"),
+    setting(
+        "free-disk",
+        "1G",
+        "how much of the data folder's disk stays free: with less, pushes are refused",
+    ),
     setting("context-size", "8G", "the most that the files of one commit may be when it is built, from 1M"),
     setting(
         "retire-drain",

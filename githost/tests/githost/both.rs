@@ -279,3 +279,46 @@ async fn a_push_whose_deploy_outlasts_the_limit_is_stored_and_told_where_its_dep
         assert_eq!(world.id(&world.repository(&app), "refs/heads/main").await, pushed, "{way:?}");
     }
 }
+
+/// What the client hears is the reason, and no repository is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_a_disk_that_is_nearly_full_is_refused_before_anything_is_stored() {
+    let mut world = world().await;
+    world.project("work").await;
+    world.must("work", &["push", &world.url(Way::Ssh, "before"), "main"]).await;
+    world.shutdown.cancel();
+    world.left().await;
+    world.free_bytes_min = u64::MAX;
+    world.start();
+    for way in WAYS {
+        let said = world.git("work", &["push", &world.url(way, "blog"), "main"]).await;
+        assert!(!said.ok && said.text.contains("disk is nearly full"), "{way:?}: {}", said.text);
+        assert!(!world.repository("blog").exists(), "{way:?}");
+        let copy = format!("copy-{way:?}");
+        world.must(".", &["clone", "--quiet", &world.url(way, "before"), &copy]).await;
+    }
+}
+
+/// Modes and names as programs of 2005 wrote them are let in, folders that would be outside of a checkout are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_checked_and_old_flaws_that_harm_nobody_are_let_in() {
+    let world = world().await;
+    world.project("work").await;
+    let script = r#"
+        set -e
+        blob=$(printf x | git hash-object -w --stdin)
+        bytes=$(printf %s "$blob" | sed 's/../\\x&/g')
+        old=$({ printf '100644 f\0'; printf "$bytes"; printf '040000 g\0'; printf "$(git mktree </dev/null | sed 's/../\\x&/g')"; } | git hash-object -t tree -w --stdin --literally)
+        out=$({ printf '100644 ..\0'; printf "$bytes"; } | git hash-object -t tree -w --stdin --literally)
+        git update-ref refs/heads/old $(printf 'tree %s\nauthor <a> 1 +051800\ncommitter A<a> 1 +0000\n\nx\n' $old | git hash-object -t commit -w --stdin --literally)
+        git update-ref refs/heads/out $(git commit-tree -m x $out)
+    "#;
+    let mut command = world.command("bash");
+    command.args(["-c", script]).current_dir(world.dir.path().join("work"));
+    let said = crate::world::finished(command).await;
+    assert!(said.ok, "{}", said.text);
+    let url = world.url(Way::Ssh, "blog");
+    world.must("work", &["push", &url, "old:main"]).await;
+    let said = world.git("work", &["push", &url, "out:other"]).await;
+    assert!(!said.ok && said.text.contains("hasDotdot"), "{}", said.text);
+}

@@ -35,6 +35,7 @@ pub struct World {
     pub running: Option<JoinHandle<anyhow::Result<()>>>,
     pub drain: Duration,
     pub push_bytes_max: u64,
+    pub free_bytes_min: u64,
     pub command_within: Duration,
 }
 
@@ -74,6 +75,7 @@ pub async fn world() -> World {
         running: None,
         drain: Duration::from_secs(20),
         push_bytes_max: 1 << 33,
+        free_bytes_min: 0,
         command_within: Duration::from_secs(3_600),
     };
     let key = world.key("me", "ed25519").await;
@@ -97,6 +99,7 @@ impl World {
             hooks: self.dir.path().join("hooks"),
             extra_keys: vec![self.dir.path().join("extra.pub")],
             push_bytes_max: self.push_bytes_max,
+            free_bytes_min: self.free_bytes_min,
             connections_max: 256,
             command_within: self.command_within,
             search_path: std::env::var_os("PATH").expect("a PATH"),

@@ -47,8 +47,11 @@ fn nested(repo: &Repo, deep: usize, wide: usize) -> String {
 
 fn long_path(repo: &Repo) -> String {
     let file = made(repo, &["hash-object", "-w", "--stdin"], b"x");
-    let entries = format!("100644 blob {file}\tindex.html\n100644 blob {file}\t{}\n", "n".repeat(5_000));
-    commit(repo, &tree(repo, &entries))
+    let mut inner = tree(repo, &format!("100644 blob {file}\tindex.html\n"));
+    for _ in 0..5 {
+        inner = tree(repo, &format!("040000 tree {inner}\t{}\n", "n".repeat(1_000)));
+    }
+    commit(repo, &tree(repo, &format!("100644 blob {file}\tindex.html\n040000 tree {inner}\tz\n")))
 }
 
 /// A commit whose message is a hundred thousand times its pack.
