@@ -10,6 +10,9 @@ from .failure import Unmeasured
 from .neighbour import APP
 
 HEAD_BYTES = 1024 * 1024
+SLOW = 10_000
+# One address of the loopback network has so many of them.
+SLOW_OF_ONE = 500
 BUSY = "FROM busybox:stable\nRUN timeout 60 sh -c 'yes >/dev/null & yes >/dev/null & yes >/dev/null & yes >/dev/null & sleep 20'\n"
 FLOOD = (
     "FROM busybox:stable\nRUN mkdir /www && echo hello >/www/index.html\n"
@@ -21,7 +24,7 @@ class Attacker:
     """Attacks one server; `seconds` is how long each goes on."""
 
     def __init__(self, server, seconds):
-        self.server, self.seconds = server, seconds
+        self.server, self.seconds, self.held = server, seconds, []
         host, _, port = server.info["ssh"].rpartition("/")[2].rpartition(":")
         self.ssh = (host.rpartition("@")[2], int(port))
 
@@ -41,6 +44,31 @@ class Attacker:
             thread.start()
         for thread in threads:
             thread.join(self.seconds + 30)
+
+    def prepare(self, name):
+        """Does what an attack does before it is measured."""
+        if name == "slow_connections":
+            self.open_slow()
+
+    def leave(self):
+        for connection in self.held:
+            connection.close()
+        self.held = []
+
+    def open_slow(self):
+        for number in range(SLOW):
+            source = ("127.7.0.%d" % (1 + number // SLOW_OF_ONE), 0)
+            connection = socket.create_connection(self.server.edge, timeout=self.seconds, source_address=source)
+            if number % 2:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1000)
+            self.held.append(connection)
+
+    def slow_connections(self):
+        """10,000 connections stand: half of them with a part of a head, half without a word."""
+        time.sleep(self.seconds)
+        standing = sum(not is_over(connection) for connection in self.held)
+        if standing < SLOW * 9 // 10:
+            raise Unmeasured(f"only {standing} of {SLOW} connections stood until the end")
 
     def quiet(self):
         time.sleep(self.seconds)
@@ -110,6 +138,17 @@ def wait(connection, end):
             pass
     except TimeoutError:
         pass
+
+
+def is_over(connection):
+    """Whether the other side has closed."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def text(value):

@@ -5,6 +5,7 @@ mod audit;
 mod builds;
 mod connections;
 mod files;
+mod framing;
 mod handshakes;
 mod identity;
 mod inside;

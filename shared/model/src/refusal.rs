@@ -29,6 +29,8 @@ pub enum Refusal {
     Dropped { app: AppName },
     /// The edge is about to leave.
     Leaving,
+    /// The request is framed as two readers may take differently.
+    Malformed,
     /// The head of the request is larger than is taken.
     LargeHead { bytes_max: usize },
     /// The head of the request did not come within its time.
@@ -43,7 +45,7 @@ impl Refusal {
     /// Gives the HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BadHost => 400,
+            Self::BadHost | Self::Malformed => 400,
             Self::SlowHead | Self::SlowBody => 408,
             Self::LargeHead { .. } => 431,
             Self::NoSuchHost { .. } => 404,
@@ -64,6 +66,7 @@ impl Refusal {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::BadHost
+            | Self::Malformed
             | Self::NoSuchHost { .. }
             | Self::Dropped { .. }
             | Self::LargeHead { .. }
@@ -93,6 +96,7 @@ impl Refusal {
             Self::Unreachable { .. } => "unreachable",
             Self::Dropped { .. } => "dropped",
             Self::Leaving => "leaving",
+            Self::Malformed => "malformed",
             Self::LargeHead { .. } => "large_head",
             Self::SlowHead => "slow_head",
             Self::SlowBody => "slow_body",
@@ -134,6 +138,7 @@ impl Refusal {
                     "The head of the request is too large: at most {bytes_max} bytes and 256 fields are taken."
                 )
             }
+            Self::Malformed => "The request is not as HTTP/1.1 wants it (RFC 9112).".into(),
             Self::SlowHead => "The head of the request did not come in time.".into(),
             Self::SlowBody => "The body of the request came too slowly.".into(),
             Self::Full => "Too many connections are open. Please try again.".into(),
@@ -156,6 +161,7 @@ mod tests {
             Refusal::Busy { app },
             Refusal::Lost,
             Refusal::Leaving,
+            Refusal::Malformed,
             Refusal::Full,
         ];
         for refusal in refusals {
