@@ -4,6 +4,7 @@ mod doors;
 pub mod git;
 mod guide;
 mod logs;
+mod pace;
 mod parts;
 
 use std::process::ExitCode;

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use anyhow::Context;
 use func_model::{plain_text, redacted};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use super::pace::Pace;
 use crate::settings::{LogFormat, Settings};
 
 /// Libraries whose own lines say less than ours, which are about the same.
@@ -28,8 +31,10 @@ pub(super) fn init(settings: &Settings) -> anyhow::Result<()> {
     let writer = move || Shown { colours };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match settings.log_format {
-        LogFormat::Text => builder.with_target(false).with_ansi(colours).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            builder.with_target(false).with_ansi(colours).finish().with(Pace::default()).init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(Pace::default()).init(),
     }
     Ok(())
 }

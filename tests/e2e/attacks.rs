@@ -9,6 +9,7 @@ mod framing;
 mod handshakes;
 mod identity;
 mod inside;
+mod lines;
 mod network;
 mod pooling;
 mod pushes;
