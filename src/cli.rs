@@ -55,6 +55,8 @@ pub enum Command {
 pub enum Hook {
     /// Deploy what was pushed; reads git's lines from the standard input
     PostReceive,
+    /// Refuse a push of too many refs; reads git's lines from the standard input
+    PreReceive,
 }
 
 /// What to run. `all` is one process; the others share a Redis.

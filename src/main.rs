@@ -70,7 +70,7 @@ fn close(command: &Command) {
 fn arguments() -> Vec<std::ffi::OsString> {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let name = arguments.first().map(std::path::Path::new).and_then(|p| p.file_name()).unwrap_or_default();
-    if name == serve::POST_RECEIVE {
+    if serve::HOOKS.iter().any(|hook| name == *hook) {
         let hook = name.to_owned();
         arguments.splice(.., ["func".into(), "hook".into(), hook]);
     }
@@ -81,6 +81,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(serve) => serve::run(serve).await,
         Command::Hook { hook: Hook::PostReceive } => command::hook::post_receive().await,
+        Command::Hook { hook: Hook::PreReceive } => command::hook::pre_receive().await,
         Command::Apps(at) => command::apps::run(&at.data()?).await,
         Command::Logs(logs) => command::logs::run(&logs).await,
         Command::Trace(trace) => command::trace::run(&trace).await,

@@ -21,8 +21,8 @@ use crate::settings::Settings;
 use doors::Doors;
 use parts::Parts;
 
-/// The name of the link in the hooks' folder, by which this program knows that git calls it.
-pub const POST_RECEIVE: &str = "post-receive";
+/// The names of the links in the hooks' folder, by which this program knows that git calls it.
+pub const HOOKS: [&str; 2] = ["pre-receive", "post-receive"];
 
 /// Why the rest cannot be taken over: one builder and one cleaner at a time, and a ledger in memory goes with its process.
 const ONLY_EDGE: &str = "--upgrade is for `func serve edge`: only an edge can run beside the one that it replaces. \

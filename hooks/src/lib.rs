@@ -3,6 +3,7 @@
 
 mod deploy;
 mod push;
+mod refs;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use func_model::{AppName, AuditAct, AuditEnd, Principal};
 use func_store::{Audit, audited};
 use thiserror::Error;
 use tokio::io::AsyncBufRead;
+
+pub use crate::refs::{Admission, pre_receive};
 
 use crate::deploy::{Verdict, deploy};
 use crate::push::Push;

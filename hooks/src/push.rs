@@ -114,7 +114,7 @@ fn shown(name: &str) -> String {
 }
 
 /// Reads one line of bounded length: `None` at the end, `Some(None)` for one that is too long or not UTF-8.
-async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Option<String>>> {
+pub async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Option<String>>> {
     let mut line = Vec::new();
     let mut any = false;
     loop {

@@ -1,10 +1,10 @@
-//! `func hook post-receive`: what git runs after a push.
+//! `func hook pre-receive` and `post-receive`: what git runs before and after a push changes refs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use func_hooks::{HookError, PostReceive};
+use func_hooks::{Admission, HookError, PostReceive};
 use func_model::AppName;
 use func_store::{Audit, DataDir};
 
@@ -34,6 +34,16 @@ pub async fn post_receive() -> anyhow::Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // Nobody is there to be told.
         Err(HookError::Output(_)) => Ok(ExitCode::FAILURE),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Lets a push change the repository in the current folder, or not; git runs its hooks there.
+pub async fn pre_receive() -> anyhow::Result<ExitCode> {
+    let input = tokio::io::BufReader::new(tokio::io::stdin());
+    match func_hooks::pre_receive(input, std::io::stdout(), Path::new(".")).await {
+        Ok(Admission::Taken) => Ok(ExitCode::SUCCESS),
+        Ok(Admission::Refused) | Err(HookError::Output(_)) => Ok(ExitCode::FAILURE),
         Err(e) => Err(e.into()),
     }
 }

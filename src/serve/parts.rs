@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::POST_RECEIVE;
+use super::HOOKS;
 use super::doors::Doors;
 use crate::cli::Role;
 use crate::server_info::ServerInfo;
@@ -265,14 +265,17 @@ pub(super) fn own_keys() -> Vec<PathBuf> {
 fn hooks(data: &DataDir) -> anyhow::Result<PathBuf> {
     let folder = data.run("hooks");
     let program = std::env::current_exe().context("find this program's file")?;
-    let (link, new) = (folder.join(POST_RECEIVE), folder.join(format!(".{POST_RECEIVE}.new")));
-    let make = || {
+    let make = |hook: &str| {
+        let new = folder.join(format!(".{hook}.new"));
         std::fs::create_dir_all(&folder)?;
         let _ = std::fs::remove_file(&new);
         symlink(&program, &new)?;
-        std::fs::rename(&new, &link)
+        std::fs::rename(&new, folder.join(hook))
     };
-    make().with_context(|| format!("make the hooks in {}", folder.display()))?;
+    HOOKS
+        .into_iter()
+        .try_for_each(make)
+        .with_context(|| format!("make the hooks in {}", folder.display()))?;
     Ok(folder)
 }
 

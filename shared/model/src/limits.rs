@@ -76,6 +76,8 @@ pub const BACKOFF_MS_MAX: u64 = 60_000;
 pub const REF_LINE_BYTES: usize = 512;
 /// How many ref updates of one push are read.
 pub const REF_UPDATES_MAX: usize = 10_000;
+/// How many refs a repository may have.
+pub const REFS_MAX: usize = 50_000;
 /// How many changes of the ledger may wait for a slow listener before it is told that it missed some.
 pub const CHANGES_MAX: usize = 1_024;
 /// The largest func.toml.
