@@ -45,6 +45,7 @@ impl Drop for Real {
             }
         }
         docker(&["network", "rm", name]);
+        func_runner::remove_group(name);
     }
 }
 
