@@ -93,7 +93,7 @@ fn each_file(
     mut act: impl FnMut(&Path, &Metadata) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
         entries => entries.map_err(io_error("read", folder))?,
     };
     for entry in entries {
