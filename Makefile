@@ -11,7 +11,7 @@ IMAGE ?= func:latest
 # How long `make soak` goes on: make soak MINUTES=5
 MINUTES ?= 30
 
-.PHONY: run build test soak failure-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks clean-data help
+.PHONY: run build test soak failure-docs framing-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,11 @@ soak: ## Kill everything at random for half an hour, and count what is lost (MIN
 failure-docs: ## Break everything once, and write docs/failure.md
 	@.ci/setup test
 	WRITE_DOCS=1 cargo test --locked --test e2e failures::
+
+framing-docs: ## Send odd requests to func and to nginx, and write docs/framing.md
+	@.ci/setup bench
+	cargo build --locked --bin func --example testapp
+	WRITE_DOCS=1 cargo test --locked --test e2e attacks::framing
 
 test-deploys: ## 50 deploys and 50 rollbacks under load, where CI does six
 	@.ci/setup test

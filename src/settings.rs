@@ -45,7 +45,8 @@ pub struct Settings {
     pub from_apps: bool,
     pub push_bytes_max: u64,
     pub context_bytes_max: u64,
-    pub free_bytes_min: u64,
+    /// `None`: as much as suits the disk.
+    pub free_bytes_min: Option<u64>,
     pub retire_drain_ms: u64,
     pub drain_ms: u64,
     pub trusted_proxies: Vec<func_edge::Network>,
@@ -93,7 +94,7 @@ impl Settings {
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
             from_apps: given.value("from-apps").yes_or_no()?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
-            free_bytes_min: given.value("free-disk").size_bytes(0)?,
+            free_bytes_min: given.value("free-disk").size_or_auto()?,
             context_bytes_max: given.value("context-size").size_bytes(1024 * 1024)?,
             retire_drain_ms: given
                 .value("retire-drain")

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::{Call, Program};
 use crate::error::io_error;
-use crate::limits::COMMANDS_MAX;
+use crate::limits::{COMMANDS_MAX, DISK_SHARE_KEPT, FREE_BYTES_MIN};
 use crate::process::Git;
 use crate::refusals::Refusals;
 use crate::relay::{Ending, Report, Wire, relay};
@@ -24,7 +24,7 @@ pub(crate) struct Host {
     /// How long one command may take.
     pub(crate) within: Duration,
     /// Less free disk than this, and nothing more is pushed.
-    free_bytes_min: u64,
+    free_bytes_min: Option<u64>,
 }
 
 /// How a call ended, for its door to pass on.
@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
 }
 
 impl Host {
-    pub(crate) fn new(data: DataDir, git: Git, within: Duration, free_bytes_min: u64) -> Self {
+    pub(crate) fn new(data: DataDir, git: Git, within: Duration, free_bytes_min: Option<u64>) -> Self {
         let refusals = Refusals::new(Audit::new(&data));
         Self { data, refusals, git, places: Semaphore::new(COMMANDS_MAX), within, free_bytes_min }
     }
@@ -77,11 +77,14 @@ impl Host {
     }
 }
 
-/// Refuses a push while the disk of the repositories is nearly full.
-fn has_room(data: &DataDir, kept: u64) -> Result<(), HostError> {
+/// Refuses a push while the disk of the repositories is nearly full: with less than `kept` bytes free, or, where nobody says
+/// how many, than a share of a small disk.
+fn has_room(data: &DataDir, kept: Option<u64>) -> Result<(), HostError> {
     let stat = rustix::fs::statvfs(data.root())
         .map_err(|e| io_error("look at the disk of", data.root())(e.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let share = stat.f_blocks.saturating_mul(stat.f_frsize) / DISK_SHARE_KEPT;
+    let kept = kept.unwrap_or(FREE_BYTES_MIN.min(share));
     if free < kept { Err(HostError::LowDisk { free, kept }) } else { Ok(()) }
 }
 

@@ -66,7 +66,7 @@ pub struct Config {
     /// The largest pack that one push may send, in bytes.
     pub push_bytes_max: u64,
     /// How much of the disk stays free: with less, pushes are refused before anything is stored.
-    pub free_bytes_min: u64,
+    pub free_bytes_min: Option<u64>,
     /// The most connections of each kind at each door: as many as there are file descriptors for.
     pub connections_max: usize,
     /// How long one git command may take, the deploy after a push included: what waits for its turn, and the longest

@@ -33,6 +33,10 @@ pub(crate) const STARTING_BYTES: u64 = 64 * 1024;
 pub(crate) const BLOCKING_THREADS_MAX: usize = 32;
 /// How far behind others the kernel puts the git host's threads, and git.
 pub(crate) const NICE: i32 = 5;
+/// How much of the data folder's disk stays free, unless the server's settings say otherwise.
+pub(crate) const FREE_BYTES_MIN: u64 = 1 << 30;
+/// On a small disk it is this part of it.
+pub(crate) const DISK_SHARE_KEPT: u64 = 20;
 /// How many git commands run at once; each is a process with its own memory.
 pub const COMMANDS_MAX: usize = 64;
 /// How much memory each of its programs may have.

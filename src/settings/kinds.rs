@@ -170,6 +170,14 @@ impl Value {
         }
     }
 
+    pub(super) fn size_or_auto(&self) -> Result<Option<u64>, SettingError> {
+        match (self.text.trim(), size_bytes(&self.text)) {
+            ("auto", _) => Ok(None),
+            (_, Some(bytes)) => Ok(Some(bytes)),
+            (_, None) => Err(self.wrong("a size like 512M or 8G, or `auto`")),
+        }
+    }
+
     /// A size, or a share of the machine's memory: `2%`.
     pub(super) fn memory_bytes(&self) -> Result<u64, SettingError> {
         let text = self.text.trim();

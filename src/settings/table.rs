@@ -81,8 +81,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("push-size", "8G", "the largest push, from 1M"),
     setting(
         "free-disk",
-        "1G",
-        "how much of the data folder's disk stays free: with less, pushes are refused",
+        "auto",
+        "how much of the data folder's disk stays free: with less, pushes are refused; `auto`: 1G, or a twentieth of a small disk",
     ),
     setting("context-size", "8G", "the most that the files of one commit may be when it is built, from 1M"),
     setting(

@@ -288,7 +288,7 @@ async fn a_push_to_a_disk_that_is_nearly_full_is_refused_before_anything_is_stor
     world.must("work", &["push", &world.url(Way::Ssh, "before"), "main"]).await;
     world.shutdown.cancel();
     world.left().await;
-    world.free_bytes_min = u64::MAX;
+    world.free_bytes_min = Some(u64::MAX);
     world.start();
     for way in WAYS {
         let said = world.git("work", &["push", &world.url(way, "blog"), "main"]).await;

@@ -35,7 +35,7 @@ pub struct World {
     pub running: Option<JoinHandle<anyhow::Result<()>>>,
     pub drain: Duration,
     pub push_bytes_max: u64,
-    pub free_bytes_min: u64,
+    pub free_bytes_min: Option<u64>,
     pub command_within: Duration,
 }
 
@@ -75,7 +75,7 @@ pub async fn world() -> World {
         running: None,
         drain: Duration::from_secs(20),
         push_bytes_max: 1 << 33,
-        free_bytes_min: 0,
+        free_bytes_min: Some(0),
         command_within: Duration::from_secs(3_600),
     };
     let key = world.key("me", "ed25519").await;

@@ -3,10 +3,11 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command};
 
 use crate::client::Repo;
 use crate::visitor::send;
-use crate::world::{World, docker};
+use crate::world::{World, docker, free_port, until};
 
 /// Field lines, or their parts, that no request may have.
 const BAD_FIELDS: &[&str] = &[
@@ -126,20 +127,72 @@ const BAD_HEADS: &[&str] = &[
 /// Where the app tells what has arrived: `TAKEN` of `origin.rs`.
 const TAKEN: u16 = 9_999;
 
-/// The app behind the edge, and what has reached it.
-struct Origin {
-    edge: SocketAddr,
-    taken: SocketAddr,
+/// What became of one request: the answer's status, 0 if there was none, and what the app received on each connection.
+struct Seen {
+    status: u16,
+    arrived: Vec<String>,
 }
 
-impl Origin {
-    /// Sends bytes and gives the answer's status, 0 if there is none, and what the app received of them.
-    fn sent(&self, bytes: &str) -> (u16, Vec<String>) {
-        let status = send(self.edge, bytes.as_bytes()).map_or(0, |answer| answer.status);
-        let mut arrived = String::new();
-        TcpStream::connect(self.taken).expect("the app").read_to_string(&mut arrived).expect("text");
-        (status, arrived.lines().map(str::to_owned).collect())
+impl Seen {
+    /// How many requests the app takes it for.
+    fn requests(&self) -> usize {
+        self.arrived.iter().map(|connection| connection.matches(" HTTP/1.").count()).sum()
     }
+
+    fn shown(&self) -> String {
+        let status = if self.status == 0 { "no answer".to_owned() } else { self.status.to_string() };
+        match self.requests() {
+            0 => status,
+            1 => format!("{status}, 1 request"),
+            more => format!("{status}, **{more} requests**"),
+        }
+    }
+}
+
+/// The app that records what it receives.
+struct Origin(SocketAddr);
+
+impl Origin {
+    /// Sends bytes to a proxy in front of it.
+    fn seen(&self, proxy: SocketAddr, bytes: &str) -> Seen {
+        let status = send(proxy, bytes.as_bytes()).map_or(0, |answer| answer.status);
+        let mut arrived = String::new();
+        TcpStream::connect(self.0).expect("the app").read_to_string(&mut arrived).expect("text");
+        Seen { status, arrived: arrived.lines().map(str::to_owned).collect() }
+    }
+}
+
+/// One request, and whether what became of it is right.
+struct Row {
+    bytes: String,
+    fits: fn(&Seen) -> bool,
+}
+
+fn rows() -> Vec<Row> {
+    let refused = |seen: &Seen| seen.status == 400 && seen.arrived.is_empty();
+    // Who does not say so is kept for a second.
+    let close = |good: &str| {
+        good.replace("Host: shop.localhost\r\n", "Host: shop.localhost\r\nConnection: close\r\n")
+    };
+    let good = GOOD
+        .iter()
+        .map(|good| Row { bytes: close(good), fits: |seen| seen.status == 200 && seen.requests() == 1 });
+    let heads = BAD_HEADS.iter().map(|bad| Row { bytes: (*bad).to_owned(), fits: refused });
+    let fields = BAD_FIELDS.iter().flat_map(|fields| {
+        ["GET", "POST", "OPTIONS"].map(|method| Row {
+            bytes: format!("{method} /x HTTP/1.1\r\nHost: shop.localhost\r\n{fields}\r\n"),
+            fits: refused,
+        })
+    });
+    let chunks = BAD_CHUNKS.iter().map(|chunks| {
+        let head = "POST /x HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let hidden = "GET /hidden HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
+        Row {
+            bytes: format!("{head}{chunks}{hidden}"),
+            fits: |seen| seen.status != 200 && seen.requests() <= 1,
+        }
+    });
+    good.chain(heads).chain(fields).chain(chunks).collect()
 }
 
 #[test]
@@ -153,40 +206,74 @@ fn what_two_readers_may_take_differently_reaches_no_app() {
     assert_eq!(world.get("shop.localhost", "/").0, 200);
     let name = format!("{}-shop-v1.1", world.installation);
     let ip = docker(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &name]);
-    let origin =
-        Origin { edge: world.edge(), taken: SocketAddr::new(ip.parse().expect("an address"), TAKEN) };
-    origin.sent(GOOD[0]);
+    let ip = ip.parse().expect("an address");
+    let origin = Origin(SocketAddr::new(ip, TAKEN));
+    origin.seen(world.edge(), GOOD[0]);
 
-    let mut wrong = Vec::new();
-    let mut check = |bytes: &str, fits: fn(u16, &[String]) -> bool| {
-        let (status, arrived) = origin.sent(bytes);
-        if !fits(status, &arrived) {
-            wrong.push(format!("{bytes:?}: {status}, the app received {arrived:?}"));
-        }
-    };
-    for good in GOOD {
-        // Who does not say so is kept for a second.
-        let good = good.replace("Host: shop.localhost\r\n", "Host: shop.localhost\r\nConnection: close\r\n");
-        check(&good, |status, arrived| status == 200 && requests(arrived) == 1);
-    }
-    for bad in BAD_HEADS {
-        check(bad, |status, arrived| status == 400 && arrived.is_empty());
-    }
-    for fields in BAD_FIELDS {
-        for method in ["GET", "POST", "OPTIONS"] {
-            let request = format!("{method} /x HTTP/1.1\r\nHost: shop.localhost\r\n{fields}\r\n");
-            check(&request, |status, arrived| status == 400 && arrived.is_empty());
-        }
-    }
-    for chunks in BAD_CHUNKS {
-        let hidden = "GET /hidden HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
-        let head = "POST /x HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
-        check(&format!("{head}{chunks}{hidden}"), |status, arrived| status != 200 && requests(arrived) <= 1);
-    }
+    let rows = rows();
+    let seen: Vec<Seen> = rows.iter().map(|row| origin.seen(world.edge(), &row.bytes)).collect();
+    let wrong: Vec<String> = rows
+        .iter()
+        .zip(&seen)
+        .filter(|(row, seen)| !(row.fits)(seen))
+        .map(|(row, seen)| format!("{:?}: {}, the app received {:?}", row.bytes, seen.status, seen.arrived))
+        .collect();
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        write_docs(&rows, &seen, &origin, SocketAddr::new(ip, 8080));
+    }
 }
 
-/// How many requests there are in what arrived.
-fn requests(arrived: &[String]) -> usize {
-    arrived.iter().map(|connection| connection.matches(" HTTP/1.1\\r\\n").count()).sum()
+/// Writes docs/framing.md, with what nginx does with the same requests in front of the same app.
+fn write_docs(rows: &[Row], seen: &[Seen], origin: &Origin, app: SocketAddr) {
+    let nginx = Nginx::before(app);
+    let mut page = String::from(
+        "# Requests that two readers may take differently\n\n\
+         Made by `make framing-docs` out of `tests/e2e/attacks/framing.rs`: do not edit it. Each request was sent as these bytes\n\
+         to func, and to Debian's nginx with `proxy_pass`, in front of the same app; each answer with how many requests the app\n\
+         received.\n\n| request | func | nginx |\n|---|---|---|\n",
+    );
+    for (row, seen) in rows.iter().zip(seen) {
+        let bytes = row.bytes.as_bytes().escape_ascii().to_string().replace('|', "\\|");
+        let other = origin.seen(nginx.address, &row.bytes);
+        page.push_str(&format!("| `{bytes}` | {} | {} |\n", seen.shown(), other.shown()));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/framing.md");
+    std::fs::write(path, page).expect("written");
+}
+
+/// An nginx of this test's own.
+struct Nginx {
+    process: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Nginx {
+    fn before(app: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {}/{name};", folder.path().display()))
+            .concat();
+        let config = format!(
+            "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log; events {{}}\n\
+             http {{ access_log off; {temporary} keepalive_timeout 1; server {{ listen {address}; location / {{\n\
+             proxy_pass http://{app}; proxy_http_version 1.1; proxy_set_header Host $host;\n\
+             proxy_set_header Connection \"\"; }} }} }}\n",
+            folder.path().display()
+        );
+        let path = folder.path().join("nginx.conf");
+        std::fs::write(&path, config).expect("written");
+        let process = Command::new("nginx").arg("-c").arg(&path).spawn().expect("nginx: .ci/setup bench");
+        until("nginx listens", || TcpStream::connect(address).is_ok());
+        Self { process, address, _folder: folder }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

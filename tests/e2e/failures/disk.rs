@@ -39,6 +39,14 @@ impl SmallDisk {
         }
     }
 
+    /// Gives some of it back.
+    fn leave(&self, bytes: u64) {
+        let filler = self.world.data().join("filler");
+        let filler = std::fs::File::options().write(true).open(filler).expect("it is there");
+        let size = filler.metadata().expect("its size").len();
+        filler.set_len(size - bytes).expect("made smaller");
+    }
+
     fn free(&self) {
         std::fs::remove_file(self.world.data().join("filler")).expect("removed");
     }
@@ -63,7 +71,8 @@ fn run(command: &mut Command) {
 /// The file of a size in the repository, so that the push needs space.
 fn grow(repo: &Repo, text: &str) {
     repo.write("index.html", text);
-    let noise: Vec<u8> = (0..300_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0..2_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     std::fs::write(Path::new(repo.path()).join("noise"), noise).expect("written");
     repo.commit("more");
 }
@@ -86,6 +95,10 @@ fn a_full_disk_refuses_a_push_and_loses_nothing() {
     let sleeping_took = began.elapsed();
     grow(&repo, "two");
     let refused = repo.push(&world.ssh_url("shop")).failed();
+    assert!(refused.contains("the server's disk is nearly full"), "{refused}");
+    // More than is kept free, and less than the push.
+    disk.leave(5 << 20);
+    let refused = repo.push(&world.ssh_url("shop")).failed();
     assert!(refused.contains("No space left on device"), "{refused}");
     assert_eq!(answer(world.get("shop.localhost", "/")), "200 one");
     // All that was warm has slept meanwhile, and wakes on the full disk.
@@ -100,7 +113,7 @@ fn a_full_disk_refuses_a_push_and_loses_nothing() {
     assert_eq!(answer(world.get("blog.localhost", "/")), "200 asleep");
     tell(
         "the disk is full: a push",
-        "the push fails: No space left on device; the old release serves on",
+        "the push is refused: the server's disk is nearly full; the old release serves on",
         running_took,
     );
     tell("the disk is full: a running app", &running, running_took);
