@@ -161,7 +161,6 @@ mod tests {
             Refusal::Busy { app },
             Refusal::Lost,
             Refusal::Leaving,
-            Refusal::Malformed,
             Refusal::Full,
         ];
         for refusal in refusals {
