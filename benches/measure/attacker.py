@@ -10,7 +10,8 @@ from .failure import Unmeasured
 from .neighbour import APP
 
 HEAD_BYTES = 1024 * 1024
-SLOW = 10_000
+# As many as func lets in with 20,000 file descriptors, of which it keeps some, less a few for the warm app's visitors.
+SLOW = 8_800
 # One address of the loopback network has so many of them.
 SLOW_OF_ONE = 500
 BUSY = "FROM busybox:stable\nRUN timeout 60 sh -c 'yes >/dev/null & yes >/dev/null & yes >/dev/null & yes >/dev/null & sleep 20'\n"
@@ -62,12 +63,14 @@ class Attacker:
             if number % 2:
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1000)
             self.held.append(connection)
+        # They stand then: what their arrival costs is another figure.
+        time.sleep(1)
 
     def slow_connections(self):
-        """10,000 connections stand: half of them with a part of a head, half without a word."""
+        """Thousands of connections stand: half of them with a part of a head, half without a word."""
         time.sleep(self.seconds)
         standing = sum(not is_over(connection) for connection in self.held)
-        if standing < SLOW * 9 // 10:
+        if standing < SLOW:
             raise Unmeasured(f"only {standing} of {SLOW} connections stood until the end")
 
     def quiet(self):
@@ -141,10 +144,11 @@ def wait(connection, end):
 
 
 def is_over(connection):
-    """Whether the other side has closed."""
+    """Whether the other side has closed, or refused."""
     connection.setblocking(False)
     try:
-        return not connection.recv(1)
+        connection.recv(1)
+        return True
     except BlockingIOError:
         return False
     except OSError:

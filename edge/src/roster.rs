@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering:
 use func_model::AddressBlock;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -17,7 +18,7 @@ use crate::limits::{HEADS_BYTES_MAX, Limits, REFUSALS_TOLD, SWEEP};
 use crate::metrics::Metrics;
 
 /// The rings in which all connections are: a sweep never stops all of those who come and go.
-const RINGS: u64 = 16;
+const RINGS: u64 = 32;
 /// How many connections are looked at to find one that makes room.
 const LOOKS: usize = 64;
 /// A head of so few bytes is read also when all unfinished ones have as many as they may.
@@ -136,7 +137,7 @@ impl Roster {
             limits,
             trusted: Box::new(trusted),
             metrics,
-            rings: Default::default(),
+            rings: std::array::from_fn(|_| Mutex::default()),
             addresses: Mutex::default(),
             open: watch::Sender::new(0),
             ids: AtomicU64::new(0),
@@ -236,19 +237,29 @@ impl Roster {
         seconds.tick().await;
         loop {
             seconds.tick().await;
-            self.sweep();
+            let now = self.next_second();
+            for ring in &self.rings {
+                self.look_over(ring, now);
+                // Requests do not wait for ten thousand looks.
+                yield_now().await;
+            }
+            self.report(now);
         }
     }
 
-    fn sweep(&self) {
-        let now = self.now.fetch_add(1, Relaxed) + 1;
-        for ring in &self.rings {
-            for connection in ring.lock().members.values() {
-                if let Some(why) = connection.look(now, &self.limits) {
-                    self.metrics.closed(why);
-                }
+    fn next_second(&self) -> u32 {
+        self.now.fetch_add(1, Relaxed) + 1
+    }
+
+    fn look_over(&self, ring: &Mutex<Ring>, now: u32) {
+        for connection in ring.lock().members.values() {
+            if let Some(why) = connection.look(now, &self.limits) {
+                self.metrics.closed(why);
             }
         }
+    }
+
+    fn report(&self, now: u32) {
         let open = *self.open.borrow();
         self.metrics.open(open);
         if u64::from(now).is_multiple_of(REFUSALS_TOLD.as_secs()) {
@@ -275,6 +286,14 @@ mod tests {
         let limits = Limits { connections, connections_per_address, ..Limits::default() };
         let trusted = |address| address == IpAddr::from([10, 9, 9, 9]);
         Roster::new(limits, trusted, Arc::new(Metrics::new()))
+    }
+
+    impl Roster {
+        fn sweep(&self) {
+            let now = self.next_second();
+            self.rings.iter().for_each(|ring| self.look_over(ring, now));
+            self.report(now);
+        }
     }
 
     fn address(last: u8) -> IpAddr {
