@@ -1,5 +1,7 @@
 """The Docker Engine: its API over its socket, and its command line."""
 
+import contextlib
+import glob
 import http.client
 import json
 import os
@@ -119,6 +121,11 @@ class Engine:
             for tag in image["RepoTags"] or []:
                 if tag.startswith(prefix + "/"):
                     self.raw("DELETE", f"/images/{tag}?force=1")
+        # The firewall's rules, and the control group of all apps, if they could be made.
+        subprocess.run(["nft", "delete", "table", "inet", f"func_{prefix}"], capture_output=True, check=False)
+        for group in glob.glob(f"/sys/fs/cgroup/{prefix}") + glob.glob(f"/sys/fs/cgroup/*/{prefix}"):
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
 
 
 def filters(labels):

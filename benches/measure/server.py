@@ -55,10 +55,17 @@ class Server:
         before = os.path.getsize(log) if os.path.exists(log) else 0
         self.process = Process(command, log, environment)
         until("func is ready", lambda: self.process.check() or "func is ready" in self.process.said()[before:])
-        with open(os.path.join(self.data, "keys/token"), encoding="utf-8") as token:
-            self.token = token.read().strip()
+        self.token = self.new_token()
         with open(os.path.join(self.data, "run/server.json"), encoding="utf-8") as info:
             self.info = json.load(info)
+
+    def new_token(self):
+        """Gives the token of a new installation: from its file, or from the log of a func that had none."""
+        path = os.path.join(self.data, "keys/token")
+        if not os.path.exists(path):
+            return self.process.said().partition("shown only now: ")[2].split()[0]
+        with open(path, encoding="utf-8") as token:
+            return token.read().strip()
 
     def stop(self):
         if self.process:
