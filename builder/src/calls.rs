@@ -108,7 +108,7 @@ async fn remove(
     heard(&feed)
 }
 
-/// Writes into the audit log what a local user asked for. What was done is not undone when that fails.
+/// Writes a local user's request to the audit log. A failed write does not undo the request.
 async fn write_down(
     builder: &Builder,
     caller: Caller,

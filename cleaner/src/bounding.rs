@@ -1,4 +1,4 @@
-//! Bounding: what runs and has written more to its files than it may is ended.
+//! Bounding: ends running instances that have written more than their disk limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use tracing::{debug, warn};
 
 use crate::Cleaner;
 
-/// How often it is looked, and so how long an instance may write what it likes.
+/// Period of the measurement, and so how long an instance may exceed its limit.
 const EVERY: Duration = Duration::from_secs(2);
-/// Adding up many files costs the engine time: so many times as long it is left alone afterwards.
+/// The pause after each measurement, as a multiple of its duration: the engine walks all files of the instance.
 const REST: u32 = 4;
 
-/// Looks for ever, at one instance after the other.
+/// Measures running instances for ever, one after the other.
 pub(crate) async fn keep_bounded(cleaner: Arc<Cleaner>) {
     loop {
         sleep(EVERY).await;
         let records = match cleaner.config.watch.records().await {
             Ok((records, _)) => records,
             Err(e) => {
-                debug!("nobody knows what may have written too much: {e}");
+                debug!("cannot list running instances: {e}");
                 continue;
             }
         };
-        // What is held at a gate or paused writes nothing.
+        // Poised and frozen instances write nothing.
         for (id, _) in records.iter().filter(|(_, record)| matches!(record.phase, Phase::Warm { .. })) {
             let began = Instant::now();
             match cleaner.config.guard.end_if_over_disk(id).await {
@@ -34,7 +34,7 @@ pub(crate) async fn keep_bounded(cleaner: Arc<Cleaner>) {
                     let mib = bytes / (1024 * 1024);
                     warn!(app.name = %id.release.app, release = %id.release, bytes, "ended {id}: it wrote {mib} MiB");
                 }
-                Err(e) => debug!("{id} does not tell what it has written: {e}"),
+                Err(e) => debug!("cannot measure the disk usage of {id}: {e}"),
             }
             sleep(began.elapsed() * REST).await;
         }

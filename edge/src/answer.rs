@@ -60,7 +60,7 @@ async fn write(session: &mut Session, refusal: &Refusal, request_id: &str) -> pi
     session.write_response_body(Some(body), true).await
 }
 
-/// Gives an answer as it is written to a connection that never reaches the proxy.
+/// Returns a complete response for a connection that never reaches the proxy.
 fn whole(refusal: &Refusal) -> String {
     let (status, text) = (refusal.status(), refusal.text());
     let reason = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default();
@@ -87,7 +87,7 @@ pub(crate) async fn turn_away(stream: &mut Stream, refusal: &Refusal) {
         }
         std::io::Result::Ok(())
     };
-    // Whether it was told or not, it is done.
+    // A client that left or is too slow gets no response.
     let _ = tokio::time::timeout(DISCARD_WITHIN, told).await;
 }
 

@@ -1,8 +1,7 @@
-//! One connection of a client: where it stands, and how long the client lets func wait.
+//! One client connection: its phase, and how long the client has kept the edge waiting.
 //!
-//! Nothing here costs a request more than a few stores. Time is counted by the sweep, in seconds: it looks at each
-//! connection, and what it finds late it only marks and wakes. Whether the client is late indeed is seen where it is
-//! read or written: if there is something to read after all, nothing happens.
+//! A request pays for a few atomic stores. The sweep counts time in seconds: it marks a connection that looks late and
+//! wakes its task. The next read or write decides: if the socket is ready after all, nothing happens.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,17 +13,17 @@ use parking_lot::Mutex;
 
 use crate::limits::{LINGER, LINGER_SILENT, Limits, RATE_WINDOW};
 
-/// Where a connection stands.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Nothing has come yet.
+    /// The client has sent nothing yet.
     New,
-    /// A part of a head has come.
+    /// The edge has read part of a request head.
     Head,
-    /// A request is answered.
+    /// The proxy is handling a request.
     Serving,
-    /// It is kept for another request.
+    /// Idle keep-alive.
     Kept,
 }
 
@@ -39,19 +38,19 @@ impl Phase {
     }
 }
 
-/// What a client owes of its request's body.
+/// The state of the request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Body {
-    /// Nothing: there is none, or it is complete.
+    /// Absent or complete.
     None,
-    /// Nothing before it is told `100 Continue`.
+    /// The client waits for `100 Continue` before it sends the body.
     Uninvited,
-    /// It is waited for.
+    /// The request needs it.
     Owed,
-    /// An answer has begun: it may come as it likes.
+    /// The response has begun: the body has no minimum rate.
     Free,
-    /// The answer is complete: nobody needs it any more.
+    /// The response is complete: the body is no longer needed.
     LeftOver,
 }
 
@@ -70,12 +69,12 @@ impl Body {
 /// One direction of a body.
 #[derive(Debug, Default)]
 struct Side {
-    /// It was waited for when it was looked at last.
+    /// The last poll was pending.
     waits: AtomicBool,
     bytes: AtomicU64,
     /// The sweep found it too slow.
     late: AtomicBool,
-    /// Of the sweep: what `bytes` was when the window began, and how many seconds of it were waited for the client.
+    /// Used by the sweep: `bytes` at the start of the window, and the seconds of waiting since then.
     bytes_before: AtomicU64,
     waited: AtomicU32,
 }
@@ -92,7 +91,7 @@ impl Side {
         self.waited.store(0, Relaxed);
     }
 
-    /// Counts what has gone through. Only the connection's own task does.
+    /// Counts transferred bytes. Callers are on the connection's own task.
     fn moved(&self, bytes: usize) {
         self.bytes.store(self.bytes.load(Relaxed) + bytes as u64, Relaxed);
         if self.waits.load(Relaxed) {
@@ -101,13 +100,13 @@ impl Side {
         }
     }
 
-    /// Takes note that the client is waited for, and tells whether that has been too long.
+    /// Records a pending poll. Returns whether the sweep has found the client too slow.
     fn stuck(&self) -> bool {
         self.waits.store(true, Relaxed);
         self.late.load(Relaxed)
     }
 
-    /// Counts one more second; whether the client is too slow.
+    /// Counts one more second of waiting. Returns whether the client is too slow.
     fn look(&self, bytes_per_s: u64, window_s: u32) -> bool {
         if !self.waits.load(Relaxed) {
             return false;
@@ -125,20 +124,20 @@ impl Side {
     }
 }
 
-/// What is known of one connection.
+/// The state of one connection, shared by its task and the sweep.
 #[derive(Debug)]
 pub(crate) struct Connection {
     phase: AtomicU8,
     /// The second in which the phase began.
     since: AtomicU32,
-    /// Its request was parsed: before that pingora may read nothing.
+    /// The request is parsed; pingora may read nothing from the socket before that.
     parsed: AtomicBool,
     body: AtomicU8,
     reading: Side,
     writing: Side,
-    /// The answer has to be taken at a rate.
+    /// The response has a minimum rate.
     writing_rated: AtomicBool,
-    /// For how many seconds a body is left over.
+    /// Seconds since the response was complete.
     lingered: AtomicU32,
     cut: AtomicBool,
     fault: Mutex<Option<Refusal>>,
@@ -171,7 +170,7 @@ impl Connection {
         self.phase.store(phase as u8, Relaxed);
     }
 
-    /// A head goes to the proxy.
+    /// Starts a request.
     pub(crate) fn begin(&self, now: u32) {
         self.parsed.store(false, Relaxed);
         self.set_body(Body::None);
@@ -190,7 +189,7 @@ impl Connection {
         self.reading.begin();
     }
 
-    /// The head was understood. One that waits for `100 Continue` is not late with its body before that.
+    /// Records a parsed head. A client that waits for `100 Continue` owes no body yet.
     pub(crate) fn parsed(&self, has_body: bool, waits_for_continue: bool) {
         self.parsed.store(true, Relaxed);
         match (has_body, waits_for_continue) {
@@ -204,7 +203,7 @@ impl Connection {
         self.parsed.load(Relaxed)
     }
 
-    /// The client was told to go on, or did so by itself.
+    /// Records `100 Continue`, or body bytes that arrive without it.
     pub(crate) fn body_begins(&self) {
         if self.body() == Body::Uninvited {
             self.set_body(Body::Owed);
@@ -217,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// An answer begins: the rest of the request may take its time. One that is `endless` is taken at any pace.
+    /// Records the start of the response. An `endless` one (an upgrade, a stream of events) has no minimum rate.
     pub(crate) fn answer_begins(&self, endless: bool) {
         if self.body() != Body::None {
             self.set_body(Body::Free);
@@ -227,7 +226,7 @@ impl Connection {
         }
     }
 
-    /// The answer is complete: what is left of the request has a deadline.
+    /// Records the end of the response: the rest of the request body now has a deadline.
     pub(crate) fn answer_ended(&self) {
         if self.body() != Body::None {
             self.lingered.store(0, Relaxed);
@@ -243,17 +242,17 @@ impl Connection {
         self.writing.moved(bytes);
     }
 
-    /// There is nothing to read: whether the client is late with it.
+    /// Records a pending read. Returns whether the client is late with the body.
     pub(crate) fn reads_nothing(&self) -> bool {
         self.reading.stuck() && matches!(self.body(), Body::Owed | Body::LeftOver)
     }
 
-    /// The client takes nothing: whether that has been too long.
+    /// Records a pending write. Returns whether the client reads too slowly.
     pub(crate) fn writes_nothing(&self) -> bool {
         self.writing.stuck() && self.writing_rated.load(Relaxed)
     }
 
-    /// Why the client is to blame, if it is.
+    /// Returns the refusal to answer with, if the client is at fault.
     pub(crate) fn fault(&self) -> Option<Refusal> {
         self.fault.lock().clone()
     }
@@ -262,7 +261,7 @@ impl Connection {
         *self.fault.lock() = Some(refusal);
     }
 
-    /// Closes it at once, wherever it stands.
+    /// Closes the connection at once, in any phase.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Relaxed);
         self.wake();
@@ -272,7 +271,7 @@ impl Connection {
         self.cut.load(Relaxed)
     }
 
-    /// Closes it if it only waits for a client, since before `now`; whether it does.
+    /// Closes the connection if it has been waiting for its client since before `now`. Returns whether it did.
     pub(crate) fn give_way(&self, now: u32) -> bool {
         let waits = self.phase() != Phase::Serving && self.since.load(Relaxed) < now;
         if !waits || self.is_cut() {
@@ -282,7 +281,7 @@ impl Connection {
         true
     }
 
-    /// Looks at it, once a second, and closes it or marks it if its client is late. Gives why.
+    /// Closes or marks the connection if its client is late, and returns the reason. Called once a second.
     pub(crate) fn look(&self, now: u32, limits: &Limits) -> Option<&'static str> {
         if self.is_cut() {
             return None;
@@ -316,8 +315,7 @@ impl Connection {
         })
     }
 
-    /// The task that serves it is woken when it is late. Its waker stays the same: the whole connection is served by
-    /// one task.
+    /// Registers the task to wake when the client is late. One task serves the whole connection.
     pub(crate) fn served_by(&self, cx: &Context<'_>) {
         let mut task = self.task.lock();
         if !task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -332,7 +330,7 @@ impl Connection {
         }
     }
 
-    /// Waits for `serving`; `None` if the connection is cut before.
+    /// Runs `serving`; returns `None` if the connection is cut first.
     pub(crate) async fn until_cut<T>(&self, serving: impl Future<Output = T>) -> Option<T> {
         let mut serving = pin!(serving);
         let mut known = false;

@@ -1,4 +1,4 @@
-//! What stands between pingora and a client's socket: counts what comes and goes, and inspects it.
+//! The stream between pingora and a client's socket: counts and inspects the bytes that pass.
 
 use std::io;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ impl Guard {
         Self { stream, connection, inspection: Inspection::default() }
     }
 
-    /// Gets it back from pingora.
+    /// Recovers the guard from the stream that pingora returns.
     pub(crate) fn of(stream: Stream) -> Option<Box<Self>> {
         stream.into_any().downcast().ok()
     }
@@ -40,7 +40,7 @@ impl Guard {
         &self.connection
     }
 
-    /// The socket itself, for what is no body.
+    /// Returns the socket itself, for bytes outside a request.
     pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
@@ -48,7 +48,7 @@ impl Guard {
     /// Inspects a request's head, and what came with it of its body.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The refusal to send to the client.
     pub(crate) fn inspect(&mut self, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
         self.inspection.head(head)?;
         self.inspection.body(body)

@@ -1,7 +1,7 @@
-//! Reads a request's head, whole, before pingora sees any of it.
+//! Reads a whole request head before pingora sees any of it.
 //!
-//! pingora parses everything anew with each read, and has no deadline for the whole: here a byte costs a byte, and a
-//! connection without a request has no buffer.
+//! pingora parses the head again after each read and has no deadline for it. Here each byte is scanned once, and an idle
+//! connection has no buffer.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,9 +25,9 @@ const READ_BYTES: usize = 8 * 1024;
 pub(crate) enum Ended {
     /// The client left.
     Left,
-    /// It sent nothing for too long, or has to make room for others.
+    /// It timed out without a byte, or was evicted.
     Silent,
-    /// It is told why, and the connection closed.
+    /// The edge sends this refusal and closes the connection.
     Refused(Refusal),
 }
 
@@ -42,14 +42,14 @@ pub(crate) struct Head {
 /// Finds the end of a head: an empty line after a line.
 #[derive(Debug, Default)]
 struct Scan {
-    /// As much is looked through.
+    /// Bytes scanned so far.
     seen: usize,
     lines: usize,
 }
 
 impl Scan {
-    /// Goes on, and gives where the head ends if it does. Lines may end with a bare LF: whether that is allowed is not
-    /// decided here.
+    /// Continues the scan, and returns the end of the head if it is complete. A bare LF ends a line here; the inspection
+    /// refuses it.
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for at in memchr::memchr_iter(b'\n', bytes.get(self.seen..)?) {
             let at = self.seen + at;
@@ -65,7 +65,7 @@ impl Scan {
     }
 }
 
-/// Reads the next head of a connection. Empty lines before it are left out.
+/// Reads the next head of a connection and skips empty lines before it.
 ///
 /// # Errors
 /// [`Ended`] if none comes.
@@ -101,7 +101,7 @@ fn fits(bytes: usize, lines: usize, roster: &Roster) -> bool {
     bytes <= roster.limits().head_bytes && lines <= HEAD_LINES_MAX
 }
 
-/// Takes note of a part of a head: from its first byte on it has a deadline, and counts among all unfinished ones.
+/// Records part of a head: its deadline starts with the first byte, and its memory counts.
 fn hold(guard: &Guard, roster: &Roster, bytes: &BytesMut, held: &mut Heads<'_>) -> Result<(), Ended> {
     if bytes.is_empty() {
         return Ok(());
@@ -117,11 +117,11 @@ fn hold(guard: &Guard, roster: &Roster, bytes: &BytesMut, held: &mut Heads<'_>) 
 
 enum Lost {
     Left,
-    /// It was late, or has to make room.
+    /// It timed out or was evicted.
     Cut,
 }
 
-/// Reads what there is. While there is nothing, no memory is held for it.
+/// Reads the available bytes, without a buffer while there are none.
 fn poll_read(guard: &mut Guard, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<Result<usize, Lost>> {
     let mut space = [std::mem::MaybeUninit::uninit(); READ_BYTES];
     let mut buf = ReadBuf::uninit(&mut space);

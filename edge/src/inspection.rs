@@ -60,7 +60,7 @@ impl Inspection {
     /// Inspects a complete head, its final empty line included; the body of this request follows.
     ///
     /// # Errors
-    /// What the client is told; the connection is closed after it.
+    /// The refusal to send to the client before the connection is closed.
     pub(crate) fn head(&mut self, head: &[u8]) -> Result<(), Refusal> {
         let text = head.strip_suffix(b"\r\n").ok_or(Refusal::Malformed)?;
         let mut lines = Vec::new();
@@ -81,7 +81,7 @@ impl Inspection {
     /// Inspects bytes after the head, as they are handed on: in any pieces.
     ///
     /// # Errors
-    /// What the client is told, unless it has an answer already; the connection is closed after it.
+    /// The refusal to send unless a response has begun; the connection is closed after it.
     pub(crate) fn body(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let mut rest = bytes;
         while let [byte, more @ ..] = rest {
@@ -183,7 +183,7 @@ fn framing(first: &[u8], fields: &[Field<'_>]) -> Result<At, Refusal> {
     let is_number = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let mut lengths = of("content-length");
     let length = lengths.next();
-    // The same length twice is refused as well: who sends it does not know what it sends.
+    // Two equal lengths are refused too, as nginx does.
     if length.is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
         return Err(Refusal::Malformed);
     }

@@ -1,4 +1,4 @@
-//! What strangers may take at the public door.
+//! The limits of the public door.
 
 use std::time::Duration;
 
@@ -20,25 +20,25 @@ pub struct Limits {
     pub body_bytes_per_s: u64,
 }
 
-/// How many requests a connection is kept for, as nginx does.
+/// Requests per connection before the edge closes it: nginx's `keepalive_requests`.
 pub(crate) const REQUESTS_MAX: u32 = 1_000;
-/// How many lines a head may have: pingora takes 256 fields.
-pub(crate) const HEAD_LINES_MAX: usize = 257;
-/// How often connections are looked over. Every time here is exact to so much.
+/// The most lines of a head: a request line, the 256 fields that pingora takes, and the empty line.
+pub(crate) const HEAD_LINES_MAX: usize = 258;
+/// Period of the sweep over all connections, and so the precision of every timeout here.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
-/// For so many seconds of waiting for a client a body's rate is reckoned: as long as nginx waits for one byte.
+/// Seconds of waiting for a client over which a body's rate is measured: nginx's timeout for a single byte.
 pub(crate) const RATE_WINDOW: u32 = 60;
-/// How many seconds a client may be silent in a request's body after its answer is complete: as nginx.
+/// Seconds of silence allowed in a request body once the response is complete: nginx's `lingering_timeout`.
 pub(crate) const LINGER_SILENT: u32 = 5;
-/// How many seconds the rest of that body may take in all: as nginx.
+/// Seconds the rest of that body may take in all: nginx's `lingering_time`.
 pub(crate) const LINGER: u32 = 30;
-/// How many bytes the unfinished heads of all connections may have together.
+/// The most memory for the unfinished heads of all connections together.
 pub(crate) const HEADS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How much of what a refused client still sends is read, and for how long: a connection that is closed over unread
-/// bytes is reset, and takes the answer with it.
+/// How much of a refused client's remaining input the edge reads, and for how long: closing a socket with unread input
+/// resets the connection, and the client never sees the response.
 pub(crate) const DISCARD_BYTES: usize = 256 * 1024;
 pub(crate) const DISCARD_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is logged that connections are refused.
+/// Period of the log line about refused connections.
 pub(crate) const REFUSALS_TOLD: Duration = Duration::from_secs(10);
 
 impl Default for Limits {

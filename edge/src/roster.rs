@@ -1,4 +1,4 @@
-//! All connections of the public door: who is let in, who makes room, and who is late.
+//! All connections of the public door: admission, eviction, timeouts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,14 +17,14 @@ use crate::connection::Connection;
 use crate::limits::{HEADS_BYTES_MAX, Limits, REFUSALS_TOLD, SWEEP};
 use crate::metrics::Metrics;
 
-/// The rings in which all connections are: a sweep never stops all of those who come and go.
+/// Shards of the connection list, so that the sweep never blocks every accept and close at once.
 const RINGS: u64 = 32;
-/// How many connections are looked at to find one that makes room.
+/// Connections examined per shard to find one to evict.
 const LOOKS: usize = 64;
-/// A head of so few bytes is read also when all unfinished ones have as many as they may.
+/// A head up to this size is read even when unfinished heads have used up their memory.
 const HEAD_BYTES_FREE: usize = 8 * 1024;
 
-/// Connections in the order in which they came, and a hand that goes round and finds one that makes room.
+/// Connections in order of arrival, with a clock hand for eviction.
 #[derive(Debug, Default)]
 struct Ring {
     members: BTreeMap<u64, Arc<Connection>>,
@@ -32,7 +32,7 @@ struct Ring {
 }
 
 impl Ring {
-    /// Closes one that has waited since before `now`; whether there was one.
+    /// Evicts a connection that has been waiting since before `now`. Returns whether it found one.
     fn make_room(&mut self, now: u32) -> bool {
         for _ in 0..LOOKS.min(self.members.len()) {
             let next = self.members.range(self.hand..).next().or_else(|| self.members.first_key_value());
@@ -46,10 +46,10 @@ impl Ring {
     }
 }
 
-/// Everybody who is connected.
+/// The connections of the edge.
 pub(crate) struct Roster {
     limits: Limits,
-    /// Whose connections are not counted by address.
+    /// Addresses without a limit of their own.
     trusted: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     metrics: Arc<Metrics>,
     rings: [Mutex<Ring>; RINGS as usize],
@@ -75,7 +75,7 @@ impl fmt::Debug for Roster {
 pub(crate) struct Place<'a> {
     roster: &'a Roster,
     id: u64,
-    /// Under which address it is counted.
+    /// The address block that counts it.
     address: Option<AddressBlock>,
     connection: Arc<Connection>,
 }
@@ -102,7 +102,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The bytes of one unfinished head, among those of all.
+/// One unfinished head's share of the memory for all of them.
 #[derive(Debug)]
 pub(crate) struct Heads<'a> {
     all: &'a AtomicUsize,
@@ -110,7 +110,7 @@ pub(crate) struct Heads<'a> {
 }
 
 impl Heads<'_> {
-    /// Counts it with `bytes`; whether it may have so many.
+    /// Records a size of `bytes`. Returns whether there is memory for it.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         self.bytes += more;
@@ -152,7 +152,7 @@ impl Roster {
         &self.limits
     }
 
-    /// The second, as the sweep counts them.
+    /// Seconds since the start, counted by the sweep.
     pub(crate) fn now(&self) -> u32 {
         self.now.load(Relaxed)
     }
@@ -165,7 +165,7 @@ impl Roster {
         &self.rings[(id % RINGS) as usize]
     }
 
-    /// Gives a new connection a place, if need be that of one that has waited longer; `None` if there is none.
+    /// Admits a connection, evicting an idle one if needed; returns `None` if there is no room.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Place<'_>> {
         let now = self.now();
         let full = *self.open.borrow() >= self.limits.connections;
@@ -179,7 +179,7 @@ impl Roster {
         if let Some(address) = address {
             let mut addresses = self.addresses.lock();
             let ring = addresses.entry(address).or_default();
-            // It makes room for itself only: also with what has come just now.
+            // An address evicts its own connections only, however new.
             if ring.members.len() >= self.limits.connections_per_address {
                 if !ring.make_room(u32::MAX) {
                     drop(addresses);
@@ -215,7 +215,7 @@ impl Roster {
         let _ = self.open.subscribe().wait_for(|n| *n == 0).await;
     }
 
-    /// Closes all that have no request, now and later.
+    /// Closes every connection without a request, now and from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
         for ring in &self.rings {
@@ -230,7 +230,7 @@ impl Roster {
         self.closed.load(Relaxed)
     }
 
-    /// Looks over all connections again and again.
+    /// Sweeps all connections once a second, for ever.
     pub(crate) async fn sweep_on(self: Arc<Self>) {
         let mut seconds = interval(SWEEP);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -240,7 +240,7 @@ impl Roster {
             let now = self.next_second();
             for ring in &self.rings {
                 self.look_over(ring, now);
-                // Requests do not wait for ten thousand looks.
+                // Lets requests run between shards.
                 yield_now().await;
             }
             self.report(now);

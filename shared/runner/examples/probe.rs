@@ -11,7 +11,7 @@
 //! | `eat` | uses memory until it is ended |
 //!
 //! Paths: `/` says hello, `/env` the environment, `/status` its /proc/self/status, `/self` all that its process was
-//! given by who started it, `/limits` the limits of its cgroup, `/cgroups` its place among them, `/eat` uses memory until it is ended,
+//! given by who started it, `/limits` the limits of its cgroup, `/cgroups` its place among them, `/eat/<MiB>` keeps memory,
 //! `/connect/<addr>` whether a TCP connection to an address can be made, `/print/<text>` prints a line,
 //! `/write/<path>` writes a file, `/fill/<MiB>` a large one, `/become/<uid>` gives a folder to a user and runs a process as that user,
 //! `/broken` prints a line that is not UTF-8 and one that is too long.
@@ -101,6 +101,10 @@ fn body(path: &str) -> String {
     if let Some(path) = path.strip_prefix("/write") {
         return said(fs::write(path, "x"));
     }
+    if let Some(mib) = path.strip_prefix("/eat/") {
+        vec![1_u8; mib.parse::<usize>().unwrap_or_default() << 20].leak();
+        return "eaten".to_owned();
+    }
     if let Some(mib) = path.strip_prefix("/fill/") {
         return said(fs::write("/filled", vec![b'x'; mib.parse::<usize>().unwrap_or_default() << 20]));
     }
@@ -113,7 +117,6 @@ fn body(path: &str) -> String {
         "/self" => GIVEN.clone(),
         "/mounts" => fs::read_to_string("/proc/self/mounts").unwrap_or_default(),
         "/limits" => limits(),
-        "/eat" => eat(),
         "/cgroups" => fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
         "/broken" => {
             let mut out = std::io::stdout().lock();
@@ -215,7 +218,7 @@ fn exit_with_words() {
     process::exit(env::var("STATUS").ok().and_then(|s| s.parse().ok()).unwrap_or(1));
 }
 
-fn eat() -> ! {
+fn eat() {
     let mut eaten = Vec::new();
     loop {
         eaten.push(vec![1_u8; 1024 * 1024]);

@@ -8,9 +8,12 @@ use crate::client::Repo;
 use crate::visitor::{get, send};
 use crate::world::{World, until};
 
-/// How many connections one address may have in these tests, and all together.
+/// The file descriptors of the server in the test of crowds.
+const DESCRIPTORS: u32 = 512;
+/// The connections that leaves: half of the descriptors are func's own, and a connection needs two.
+const OF_ALL: usize = 128;
+/// The most connections of one address.
 const OF_ONE: usize = 40;
-const OF_ALL: usize = 120;
 
 fn head(bytes: usize) -> Vec<u8> {
     let begin = "GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: close\r\nX-Long: ";
@@ -32,6 +35,13 @@ fn a_head_has_a_size_and_a_time_and_a_silent_connection_an_end() {
     Repo::app(&world, "one").push(&world.ssh_url("shop")).succeeded();
     let edge = world.edge();
     assert_eq!(send(edge, &head(8 * 1024)).expect("an answer").status, 200, "as large as it may be");
+    // Of no app: many servers take fewer fields.
+    let fields = |number: usize| {
+        let fields: String = (3..=number).map(|n| format!("X-{n}: x\r\n")).collect();
+        format!("GET / HTTP/1.1\r\nHost: nobody.localhost\r\nConnection: close\r\n{fields}\r\n").into_bytes()
+    };
+    assert_eq!(send(edge, &fields(256)).expect("an answer").status, 404, "as many fields as there may be");
+    assert_eq!(send(edge, &fields(257)).expect("an answer").status, 431);
     let large = send(edge, &head(8 * 1024 + 1)).expect("an answer");
     assert_eq!(large.status, 431, "{large:?}");
     assert!(large.text.contains("at most 8192 bytes"), "{large:?}");
@@ -64,11 +74,10 @@ fn a_head_has_a_size_and_a_time_and_a_silent_connection_an_end() {
 
 #[test]
 fn a_crowd_takes_no_place_of_others_and_nothing_of_funcs_own() {
-    let settings = [("connections", OF_ALL.to_string()), ("connections-per-address", OF_ONE.to_string())];
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    // Half of them are kept for func's own work, and each connection needs two.
-    let mut world = World::prepared(&settings);
-    world.descriptors = Some(512);
+    // No timeout helps within this test.
+    let settings = [("connections-per-address", OF_ONE.to_string()), ("head-time", "5m".to_owned())];
+    let mut world = World::prepared(&settings.each_ref().map(|(name, value)| (*name, value.as_str())));
+    world.descriptors = Some(DESCRIPTORS);
     world.start();
     let repo = Repo::app(&world, "one");
     repo.push(&world.ssh_url("shop")).succeeded();
@@ -76,7 +85,7 @@ fn a_crowd_takes_no_place_of_others_and_nothing_of_funcs_own() {
     let one = crowd(edge, [127, 0, 0, 9], 3 * OF_ONE);
     until("one address keeps as many as it may", || open(&one) <= OF_ONE);
     assert!(open(&one) > 0, "it loses no more than it has too many");
-    let others: Vec<_> = (10..20).flat_map(|last| crowd(edge, [127, 0, 0, last], OF_ONE)).collect();
+    let others: Vec<_> = (10..30).flat_map(|last| crowd(edge, [127, 0, 0, last], OF_ONE)).collect();
     // None makes room for others in its first second.
     let visit = || until("a visitor finds room", || get(edge, "shop", "/").text.ends_with("hello one"));
     (0..5).for_each(|_| visit());
