@@ -27,7 +27,7 @@ build: ## Build the release program
 test: ## Run all tests; as root it installs what they need
 	@.ci/setup test
 	cargo build --release --locked
-	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm
+	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm docker:dind
 	cargo test --workspace --locked --no-fail-fast
 
 # First 200 kills one after the other, of 13 apps; then a hundred apps for as long as it is told.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use func_model::{Allowance, Destination, Egress, HostName, SecretUrl};
+use func_runner::Builds;
 
 pub use given::Given;
 pub use kinds::{LogFormat, SettingError};
@@ -42,6 +43,7 @@ pub struct Settings {
     /// What apps get, and the most that they may ask for.
     pub allowance: Allowance,
     pub build_ms: u64,
+    pub builds: Builds,
     pub from_apps: bool,
     pub push_bytes_max: u64,
     pub context_bytes_max: u64,
@@ -92,6 +94,13 @@ impl Settings {
             apps_bytes_max: given.value("apps-memory").apps_bytes()?,
             allowance: allowance::read(&given)?,
             build_ms: given.value("build-time").duration_ms(10_000, 24 * 3_600_000)?,
+            builds: Builds {
+                engine: given.value("build-engine").build_engine()?,
+                memory_bytes: given.value("build-memory").build_bytes()?,
+                disk_bytes: given.value("build-disk").size_bytes(100 * 1024 * 1024)?,
+                egress: given.value("build-egress").egress()?,
+                ..Builds::default()
+            },
             from_apps: given.value("from-apps").yes_or_no()?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
             free_bytes_min: given.value("free-disk").size_or_auto()?,

@@ -164,6 +164,7 @@ impl Builder {
             e @ (BuildFailed::Step { .. }
             | BuildFailed::Refused { .. }
             | BuildFailed::Slow { .. }
+            | BuildFailed::Disk { .. }
             | BuildFailed::Runner(_)) => Failure::Build(e),
         })
     }

@@ -236,6 +236,9 @@ fn build_hint(error: &BuildFailed) -> Option<String> {
         BuildFailed::Slow { .. } => {
             some("does a step wait for something? Whoever runs this server can allow more time")
         }
+        BuildFailed::Disk { .. } => some(
+            "remove files in the step that makes them; whoever runs this server can allow more (`build-disk`)",
+        ),
         BuildFailed::Context(_) => some(IN_THE_LOG),
         BuildFailed::Runner(_) => some(AGAIN),
     }

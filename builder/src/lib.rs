@@ -46,7 +46,7 @@ use func_model::limits::BUILDS_AT_ONCE;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
 pub use config::Config;
 
@@ -55,6 +55,10 @@ use crate::queue::Running;
 
 /// How long rollbacks and removals may go on after `shutdown`.
 const FINISH_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How often to look whether the engine of builds is unused, and how long its end may take at a shutdown.
+const REST_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+const REST_WITHIN: std::time::Duration = std::time::Duration::from_secs(25);
 
 /// Serves the builder until `shutdown`. What is being built then is built again at the next start.
 ///
@@ -84,10 +88,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         work.spawn(builder.clone().work());
     }
     work.spawn(builder.clone().catch_up());
+    work.spawn(builder.clone().rest());
     info!("the builder is ready");
     let ended = served.await;
     drop(work);
     builder.tasks.close();
+    builder.end_rest().await;
     if tokio::time::timeout(FINISH_WITHIN, builder.tasks.wait()).await.is_err() {
         info!("a rollback or removal was not over at the end");
     }
@@ -95,6 +101,24 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 }
 
 impl Builder {
+    /// Lets go of what runs only for builds when nothing is built, for ever.
+    async fn rest(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(REST_EVERY).await;
+            if let Err(e) = self.config.make.rest(false).await {
+                debug!("what runs for builds goes on running: {}", text::chain(&e));
+            }
+        }
+    }
+
+    async fn end_rest(&self) {
+        match tokio::time::timeout(REST_WITHIN, self.config.make.rest(true)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => warn!("what runs for builds goes on running: {}", text::chain(&e)),
+            Err(_) => warn!("what runs for builds has not ended within {} s", REST_WITHIN.as_secs()),
+        }
+    }
+
     async fn work(self: Arc<Self>) {
         loop {
             let job = self.queue.next().await;

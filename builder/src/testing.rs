@@ -30,6 +30,9 @@ impl Make for NoEngine {
     async fn build(&self, _: &BuildJob, _: ByteStream, _: BuildLines) -> Result<ImageDigest, BuildFailed> {
         away()
     }
+    async fn rest(&self, _: bool) -> Result<(), RunnerError> {
+        Ok(())
+    }
     async fn load(&self, _: ByteStream) -> Result<(), RunnerError> {
         away()
     }

@@ -64,6 +64,7 @@ impl Real {
             max: func_model::Allowance::default().max,
             together_bytes: 1 << 40,
             from_apps: false,
+            builds: func_runner::Builds::default(),
             labels: Vec::new(),
         });
         engine.prepare().await.expect("the engine is there");

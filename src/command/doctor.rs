@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use func_ledger::{LedgerError, Redis, Watch};
-use func_model::{plain_text, redacted};
+use func_model::{BuildEngine, plain_text, redacted};
 use func_runner::{Docker, Firewall, FirewallError};
 use func_store::{DataDir, Manifests};
 use tokio::time::timeout;
@@ -43,6 +43,7 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
     let (running, own) = (running(&settings.data), own_ports(&settings.data));
     let findings = [
         ("docker", docker(&settings).await),
+        ("builds", builds(&settings).await),
         ("firewall", firewall(&settings.data, running).await),
         ("memory", memory(&settings.data, running)),
         ("dns", dns(&settings.dns)),
@@ -79,13 +80,23 @@ fn chain(error: impl Into<anyhow::Error>) -> String {
 }
 
 async fn docker(settings: &Settings) -> Finding {
-    let Ok(folder) = tempfile::tempdir() else {
-        return Wrong("no temporary folder".into(), "make /tmp writable".into());
-    };
-    let data = match DataDir::open(folder.path()) {
-        Ok(data) => data,
-        Err(e) => return Wrong(chain(e), "make /tmp writable".into()),
-    };
+    let asked = ask_engine(settings, async |docker| docker.version().await).await;
+    match asked {
+        Ok(Ok(version)) => Fine(format!("{version} at {}", settings.docker)),
+        Ok(Err(e)) => {
+            let mend = "install and start a Docker engine (apt-get install docker.io), be root or in the group docker, \
+                        or name another socket with --docker";
+            Wrong(chain(e), mend.into())
+        }
+        Err(wrong) => wrong,
+    }
+}
+
+/// Asks the engine, for a few seconds.
+async fn ask_engine<T>(settings: &Settings, ask: impl AsyncFnOnce(Docker) -> T) -> Result<T, Finding> {
+    let data = tempfile::tempdir().map_err(anyhow::Error::from);
+    let data = data.and_then(|folder| Ok((DataDir::open(folder.path())?, folder)));
+    let (data, _folder) = data.map_err(|e| Wrong(chain(e), "make /tmp writable".into()))?;
     let config = func_runner::Config {
         manifests: Manifests::new(data.clone()),
         installation: "func-doctor".into(),
@@ -95,16 +106,36 @@ async fn docker(settings: &Settings) -> Finding {
         max: func_model::Allowance::default().max,
         together_bytes: 1 << 40,
         from_apps: false,
+        builds: settings.builds.clone(),
         labels: vec![],
     };
-    match timeout(ASK, Docker::new(config).version()).await {
-        Ok(Ok(version)) => Fine(format!("{version} at {}", settings.docker)),
-        Ok(Err(e)) => {
-            let mend = "install and start a Docker engine (apt-get install docker.io), be root or in the group docker, \
-                        or name another socket with --docker";
-            Wrong(chain(e), mend.into())
+    let silent =
+        |_| Wrong("the engine does not answer".into(), "restart it: systemctl restart docker".into());
+    timeout(ASK, ask(Docker::new(config))).await.map_err(silent)
+}
+
+/// Whether builds are kept from the host.
+async fn builds(settings: &Settings) -> Finding {
+    let open = |what: &str| {
+        format!("builds run on the engine that serves: they reach the host, and have no limits; {what}")
+    };
+    let make =
+        "docker pull docker:dind, or make it: docker/offline/make-images docker:dind; then restart func";
+    let is_needed = match settings.builds.engine {
+        BuildEngine::Shared => {
+            return Odd(open("the setting says so"), "leave `build-engine` at auto".into());
         }
-        Err(_) => Wrong("the engine does not answer".into(), "restart it: systemctl restart docker".into()),
+        BuildEngine::Apart => true,
+        BuildEngine::Auto => false,
+    };
+    if let Ok(why) = std::fs::read_to_string(settings.data.join("run/builds/shared")) {
+        return Odd(open(&why), make.into());
+    }
+    match ask_engine(settings, async |docker| docker.has_build_image().await).await {
+        Ok(Ok(true)) => Fine("in an engine of their own".into()),
+        Ok(Ok(false)) if is_needed => Wrong("the image docker:dind is not there yet".into(), make.into()),
+        Ok(Ok(false)) => Odd("the image docker:dind is not there yet".into(), make.into()),
+        Ok(Err(_)) | Err(_) => Fine("not known without the engine".into()),
     }
 }
 

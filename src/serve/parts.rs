@@ -84,6 +84,7 @@ impl Parts {
             max: settings.allowance.max,
             together_bytes: settings.apps_bytes_max,
             from_apps: settings.from_apps,
+            builds: settings.builds.clone(),
             labels: Vec::new(),
         });
         // The public doors do without the engine.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use func_model::config::{duration_ms, size_bytes};
-use func_model::{Destination, Egress, HostName, SecretUrl, redacted_url};
+use func_model::{BuildEngine, Destination, Egress, HostName, SecretUrl, redacted_url};
 use thiserror::Error;
 
 use super::given::{Source, Value};
@@ -87,6 +87,18 @@ impl Value {
 
     pub(super) fn networks(&self) -> Result<Vec<func_edge::Network>, SettingError> {
         self.list("addresses or networks without ports, like 127.0.0.1 or 10.0.0.0/8, separated by commas")
+    }
+
+    pub(super) fn build_engine(&self) -> Result<BuildEngine, SettingError> {
+        self.text.trim().parse().map_err(|_| self.wrong("auto, apart or shared"))
+    }
+
+    /// As [`memory_bytes`](Self::memory_bytes), enough for a compiler.
+    pub(super) fn build_bytes(&self) -> Result<u64, SettingError> {
+        match self.memory_bytes()? {
+            bytes if bytes >= 64 * 1024 * 1024 => Ok(bytes),
+            _ => Err(self.wrong("a size of at least 64M, or a share of the machine's memory up to 90%")),
+        }
     }
 
     pub(super) fn egress(&self) -> Result<Egress, SettingError> {

@@ -77,6 +77,22 @@ pub const SETTINGS: &[Setting] = &[
     setting("app-disk", "1G", "what an app whose func.toml says nothing may write to its own files"),
     setting("app-disk-max", "10G", "the most that an app may ask for"),
     setting("build-time", "15m", "how long one build may take, from 10s to 24h"),
+    setting(
+        "build-engine",
+        "auto",
+        "where builds run: `apart`, an engine in a container of its own; `shared`, the engine that serves; `auto`, apart where the machine can",
+    ),
+    setting(
+        "build-memory",
+        "50%",
+        "the most memory of all builds at once: a size, or a share of the machine; only apart, as the next two",
+    ),
+    setting("build-disk", "20G", "the most disk space that may go during one build, from 100M"),
+    setting(
+        "build-egress",
+        "internet",
+        "what builds reach: `internet`, `none`, or `all` for private networks as well; never the host or apps",
+    ),
     setting("from-apps", "no", "let an app's Dockerfile build on the images of apps: `yes` or `no`"),
     setting("push-size", "8G", "the largest push, from 1M"),
     setting(

@@ -82,7 +82,9 @@ fn remove_all(installation: &str) {
     each(&["ps", "-aq", "--filter", &filter], &["rm", "-fv"]);
     each(&["ps", "-aq", "--filter", &beside], &["rm", "-fv"]);
     each(&["network", "ls", "-q", "--filter", &filter], &["network", "rm"]);
+    each(&["volume", "ls", "-q", "--filter", &filter], &["volume", "rm"]);
     remove_rules(installation);
+    remove_rules(&format!("{installation}-builds"));
     func_runner::remove_group(installation);
     let tags = format!("{installation}/*");
     each(&["images", "--format", "{{.Repository}}:{{.Tag}}", &tags], &["rmi", "-f"]);
@@ -208,10 +210,11 @@ impl World {
         command
             .args(["serve", role, "--edge-listen", edge_listen, "--log", "debug", "--data"])
             .arg(self.data());
-        for door in ["ssh-listen", "http-listen"] {
-            if !self.settings.iter().any(|(name, _)| name == door) {
-                command.arg(format!("--{door}=127.0.0.1:0"));
-            }
+        // A second engine costs each test two seconds: `attacks::builds` has one.
+        let own = [("ssh-listen", "127.0.0.1:0"), ("http-listen", "127.0.0.1:0"), ("build-engine", "shared")];
+        for (name, value) in own.iter().filter(|(own, _)| !self.settings.iter().any(|(name, _)| name == own))
+        {
+            command.arg(format!("--{name}={value}"));
         }
         for (name, value) in &self.settings {
             command.arg(format!("--{name}={value}"));
@@ -317,11 +320,12 @@ impl World {
         self.data().join("run/poised").join(gate)
     }
 
-    /// Every running container of this installation.
+    /// Every running instance of this installation.
     pub fn all_containers(&self) -> Vec<Container> {
         let filter = format!("label=func.installation={}", self.installation);
         let format = "{{.Names}} {{.ID}} {{.Label \"func.gate\"}}";
-        let listed = docker(&["ps", "--no-trunc", "--filter", &filter, "--format", format]);
+        let all = ["ps", "--no-trunc", "--filter", "label=func.instance", "--filter", &filter, "--format"];
+        let listed = docker(&[&all[..], &[format]].concat());
         let read = |line: &str| {
             let mut fields = line.split(' ').map(str::to_owned);
             let (name, id) = (fields.next()?, fields.next()?);

@@ -110,6 +110,10 @@ impl Make for Engine {
         Ok(digest)
     }
 
+    async fn rest(&self, _: bool) -> Result<(), RunnerError> {
+        Ok(())
+    }
+
     async fn load(&self, archive: ByteStream) -> Result<(), RunnerError> {
         let tar = bytes(archive).await.expect("an archive");
         let files = entries(&tar);

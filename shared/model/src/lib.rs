@@ -6,6 +6,7 @@
 mod address_block;
 mod allowance;
 mod audit;
+mod build_engine;
 pub mod call;
 mod capability;
 mod chain;
@@ -30,6 +31,7 @@ mod utc;
 pub use address_block::AddressBlock;
 pub use allowance::{Allowance, LEAST, LIMIT_KEYS, LimitsTable, RESOURCES};
 pub use audit::{AuditAct, AuditEnd, AuditRecord, Principal};
+pub use build_engine::{BuildEngine, BuildEngineError};
 pub use capability::{Capability, NotCapability};
 pub use chain::chain;
 pub use dockerfile::Asks;

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use crate::asked::Rules;
 use crate::buildkit_lines::{BuildkitLines, readable};
+use crate::builds::{Open, Place};
 use crate::call::{ASK, CallError, call, failed};
 use crate::context::{Broken, Watched};
 use crate::docker::APP;
@@ -54,6 +55,10 @@ impl Make for Docker {
         rx.await.map_err(unfinished)?
     }
 
+    async fn rest(&self, now: bool) -> Result<(), RunnerError> {
+        self.rest_builds(now).await
+    }
+
     async fn load(&self, archive: ByteStream) -> Result<(), RunnerError> {
         self.load_archive(archive).await
     }
@@ -82,7 +87,7 @@ fn build_on_this_thread(
     runtime.block_on(async {
         let (context, broken) = Watched::new(context);
         tokio::select! {
-            built = tokio::time::timeout(job.within, docker.build_image(job, context, lines)) => {
+            built = tokio::time::timeout(job.within, docker.build_anywhere(job, context, lines)) => {
                 let built = built.map_err(|_| BuildFailed::Slow { within: job.within });
                 told_by_context(built.and_then(|built| built), &broken)
             }
@@ -103,14 +108,44 @@ fn told_by_context(
 }
 
 impl Docker {
-    async fn build_image(
+    async fn build_anywhere(
         &self,
         job: &BuildJob,
         context: Watched,
         lines: BuildLines,
     ) -> Result<ImageDigest, BuildFailed> {
         Rules { installation: self.installation(), from_apps: self.config().from_apps }.check(&job.asks)?;
-        let engine = self.engine().await?;
+        match self.build_place().await? {
+            Place::Shared => self.build_image(self.engine().await?, job, context, lines).await,
+            Place::Apart(open) => {
+                self.hand_images(&job.asks, &open).await?;
+                let built = self.build_within_disk(&open, job, context, lines).await?;
+                self.take_image(&built, &open).await
+            }
+        }
+    }
+
+    async fn build_within_disk(
+        &self,
+        open: &Open,
+        job: &BuildJob,
+        context: Watched,
+        lines: BuildLines,
+    ) -> Result<ImageDigest, BuildFailed> {
+        let (room, bytes) = (self.build_room(), self.config().builds.disk_bytes);
+        tokio::select! {
+            built = self.build_image(&open.engine, job, context, lines) => built,
+            () = room.used_up(bytes) => Err(BuildFailed::Disk { bytes }),
+        }
+    }
+
+    async fn build_image(
+        &self,
+        engine: &bollard::Docker,
+        job: &BuildJob,
+        context: Watched,
+        lines: BuildLines,
+    ) -> Result<ImageDigest, BuildFailed> {
         let version = call("tell its version", ASK, engine.version()).await.map_err(RunnerError::from)?;
         let builder = builder_of(&version);
         info!(app.name = %job.release.app, release = %job.release, ?builder, "building {}", job.release);

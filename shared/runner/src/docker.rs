@@ -9,9 +9,10 @@ use bollard::ClientVersion;
 use func_model::{InstanceId, Release, ReleaseId, Resources};
 use func_store::{DataDir, Manifests};
 use tokio::sync::OnceCell;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::addresses::Addresses;
+use crate::builds::{self, Builds};
 use crate::call::{ASK, call};
 use crate::disk::{self, Quota};
 use crate::guard::{self, Outbound};
@@ -56,6 +57,7 @@ pub struct Config {
     pub together_bytes: u64,
     /// Whether an app may be built on the image of another.
     pub from_apps: bool,
+    pub builds: Builds,
     /// More labels for containers, network and built images.
     pub labels: Vec<(String, String)>,
 }
@@ -73,6 +75,7 @@ struct Inner {
     burials: Burials,
     addresses: Addresses,
     firewall: guard::Found,
+    builds: builds::Engine,
     quota: Quota,
     /// Known once the engine has described itself.
     parent: OnceLock<Option<Parent>>,
@@ -95,6 +98,7 @@ impl Docker {
                 burials: Burials::default(),
                 addresses: Addresses::new(),
                 firewall: guard::Found::new(),
+                builds: builds::Engine::default(),
                 quota: Quota::default(),
                 parent: OnceLock::new(),
             }),
@@ -175,9 +179,14 @@ impl Docker {
         &self.inner.firewall
     }
 
+    pub(crate) fn builds(&self) -> &builds::Engine {
+        &self.inner.builds
+    }
+
     /// Gives the connection; the first call agrees with the engine on a version.
     pub(crate) async fn engine(&self) -> Result<&bollard::Docker, RunnerError> {
-        self.inner.engine.get_or_try_init(|| open(self.config().socket.as_deref())).await
+        let open = || connect(self.config().socket.as_deref().unwrap_or(DEFAULT_SOCKET));
+        self.inner.engine.get_or_try_init(open).await
     }
 
     /// Gives the container's name of an instance.
@@ -207,19 +216,19 @@ impl Docker {
     }
 }
 
-async fn open(socket: Option<&str>) -> Result<bollard::Docker, RunnerError> {
+/// Connects to an engine, and agrees with it on a version.
+pub(crate) async fn connect(socket: &str) -> Result<bollard::Docker, RunnerError> {
     // A build that pulls from a registry fetches its token over TLS, in bollard, with the process' provider.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // It fails only if somebody else was faster: then there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    let socket = socket.unwrap_or(DEFAULT_SOCKET);
     let engine = match socket.starts_with("tcp://") || socket.starts_with("http://") {
         true => bollard::Docker::connect_with_http(socket, NO_TIMEOUT_S, &API_VERSION),
         false => bollard::Docker::connect_with_unix(socket, NO_TIMEOUT_S, &API_VERSION),
     };
     let agreed = async { engine?.negotiate_version().await };
     let engine = call("agree on a version", ASK, agreed).await?;
-    info!(api = %engine.client_version(), "connected to the Docker engine");
+    debug!(api = %engine.client_version(), "connected to the Docker engine at {socket}");
     Ok(engine)
 }

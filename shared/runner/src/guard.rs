@@ -25,7 +25,7 @@ pub enum GuardError {
 /// The power to guard what instances share: the network, the memory, the disk.
 #[async_trait]
 pub trait Guard: Send + Sync {
-    /// Makes what instances may reach be what the settings say: the firewall's rules, the name servers. Repeatable.
+    /// Makes what instances and builds may reach be what the settings say: the firewall's rules, the name servers. Repeatable.
     ///
     /// # Errors
     /// [`GuardError`]; instances may reach more than they should.
@@ -66,6 +66,9 @@ impl Guard for Docker {
         let outbound = &self.config().outbound;
         let resolvers = resolver::put(&self.run_folder(), &outbound.dns)?;
         let firewall = self.firewall().get_or_try_init(|| async { Firewall::find() }).await?;
+        if let Some((guarded, policy)) = self.guarded_builds(resolvers.clone()).await? {
+            firewall.keep(&guarded, &policy).await?;
+        }
         let policy = Policy { egress: outbound.egress, allow: outbound.allow.clone(), resolvers };
         Ok(firewall.keep(&self.guarded().await?, &policy).await?)
     }
@@ -107,7 +110,7 @@ fn device(network: &NetworkInspect) -> Option<String> {
     named.or_else(|| network.id.as_ref().and_then(|id| id.get(..12)).map(|id| format!("br-{id}")))
 }
 
-fn subnets(network: NetworkInspect) -> Vec<Block> {
+pub(crate) fn subnets(network: NetworkInspect) -> Vec<Block> {
     let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
     configs.into_iter().filter_map(|config| config.subnet?.parse().ok()).collect()
 }

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::body_try_stream;
-use bollard::errors::Error;
-use bollard::models::ImageInspect;
+use bollard::models::{BuildInfo, ImageInspect};
 use bollard::query_parameters::{ImportImageOptions, TagImageOptions};
 use func_model::{ImageDigest, ReleaseId};
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 
 use crate::call::{ASK, LOAD, call, present};
 use crate::context::Watched;
@@ -48,24 +47,7 @@ impl Images {
 
 impl Docker {
     pub(crate) async fn load_archive(&self, archive: ByteStream) -> Result<(), RunnerError> {
-        let (archive, broken) = Watched::new(archive);
-        let engine = self.engine().await?;
-        let options = ImportImageOptions { quiet: true, platform: None };
-        let mut told = Box::pin(engine.import_image(options, body_try_stream(archive), None));
-        let all = async {
-            while let Some(message) = told.next().await {
-                message?;
-            }
-            Ok::<(), Error>(())
-        };
-        let loaded = call("load an image", LOAD, all).await;
-        match broken.take() {
-            Some(error) => Err(RunnerError::Refused {
-                verb: "load an image",
-                said: format!("read the archive: {error}"),
-            }),
-            None => Ok(loaded?),
-        }
+        load(self.engine().await?, archive).await.map(drop)
     }
 
     pub(crate) async fn image_facts(&self, digest: &ImageDigest) -> Result<Option<ImageFacts>, RunnerError> {
@@ -94,6 +76,23 @@ impl Docker {
         let options = TagImageOptions { repo: Some(repo), tag: Some(release.number.to_string()) };
         let tagged = self.engine().await?.tag_image(digest.as_str(), Some(options));
         Ok(call("tag an image", ASK, tagged).await?)
+    }
+}
+
+/// Loads an archive into an engine. Returns what the engine says.
+pub(crate) async fn load(
+    engine: &bollard::Docker,
+    archive: ByteStream,
+) -> Result<Vec<BuildInfo>, RunnerError> {
+    let (archive, broken) = Watched::new(archive);
+    let options = ImportImageOptions { quiet: true, platform: None };
+    let told = engine.import_image(options, body_try_stream(archive), None);
+    let loaded = call("load an image", LOAD, told.try_collect()).await;
+    match broken.take() {
+        Some(error) => {
+            Err(RunnerError::Refused { verb: "load an image", said: format!("read the archive: {error}") })
+        }
+        None => Ok(loaded?),
     }
 }
 

@@ -8,6 +8,7 @@ mod addresses;
 mod asked;
 mod build;
 mod buildkit_lines;
+mod builds;
 mod call;
 mod confinement;
 mod container;
@@ -23,6 +24,7 @@ mod hold;
 mod image;
 mod lines;
 mod look;
+mod make;
 mod memory;
 mod network;
 mod output;
@@ -38,14 +40,16 @@ mod start;
 mod start_failure;
 mod stop;
 
+pub use builds::{BUILD_ENGINE_IMAGE, Builds};
 pub use docker::{Config, DEFAULT_SOCKET, Docker};
 pub use firewall::{Firewall, FirewallError, Guarded, Kept, Policy};
 pub use gate::{GateError, open_gate};
 pub use guard::{Guard, GuardError, Outbound};
+pub use make::{BuildFailed, BuildJob, ImageFacts, Make};
 pub use parent::{BoundError, memory_bound, remove_group};
 pub use power::{
-    BuildFailed, BuildJob, BuildLines, ByteStream, Hold, How, ImageFacts, LineStream, Look, Make, OverMemory,
-    RunnerError, Start, StartError, StartTimes, Started, State, Stop,
+    BuildLines, ByteStream, Hold, How, LineStream, Look, OverMemory, RunnerError, Start, StartError,
+    StartTimes, Started, State, Stop,
 };
 pub use readiness::{NotReady, until_ready};
 pub use remote::{LookCall, Remote, START_SOCKET, StartAnswer, StartCall};

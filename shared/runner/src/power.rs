@@ -1,4 +1,4 @@
-//! The five powers over what runs, each a trait of its own.
+//! The powers over what runs, each a trait of its own; the one to make images is in `make`.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use func_model::{Asks, Claim, ImageDigest, InstanceId, Poised, Release, ReleaseId, Seen};
+use func_model::{Claim, InstanceId, Poised, Release, ReleaseId, Seen};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -185,78 +185,6 @@ pub trait Start: Send + Sync {
     /// # Errors
     /// [`RunnerError`] if the engine cannot be asked.
     async fn look(&self, id: &InstanceId) -> Result<State, RunnerError>;
-}
-
-/// What is to be built with a Dockerfile.
-#[derive(Debug, Clone)]
-pub struct BuildJob {
-    pub release: ReleaseId,
-    /// The Dockerfile's path inside the context.
-    pub dockerfile: String,
-    /// What the Dockerfile asks for beyond the context.
-    pub asks: Asks,
-    pub within: Duration,
-}
-
-/// Why a build gave no image. `said` is for the pusher.
-#[derive(Debug, Error)]
-pub enum BuildFailed {
-    #[error("the build failed: {said}")]
-    Step { said: String },
-    /// It asks for what it may not have.
-    #[error("the build is refused: {said}")]
-    Refused { said: String, hint: &'static str },
-    #[error("the build took longer than {} s", .within.as_secs())]
-    Slow { within: Duration },
-    #[error("read the build context")]
-    Context(#[source] std::io::Error),
-    #[error(transparent)]
-    Runner(#[from] RunnerError),
-}
-
-/// What an image says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageFacts {
-    pub digest: ImageDigest,
-    /// TCP ports of `EXPOSE`, in ascending order.
-    pub ports: Vec<u16>,
-    /// Whether it has an entry point or a command.
-    pub has_command: bool,
-    pub size_bytes: u64,
-}
-
-/// The power to make images.
-#[async_trait]
-pub trait Make: Send + Sync {
-    /// Builds an image from a tar stream with a Dockerfile; BuildKit where the engine has it. Every line of the
-    /// build's output goes to `lines`. Dropping the future ends the build.
-    ///
-    /// # Errors
-    /// [`BuildFailed`]; nothing is left but the engine's build cache.
-    async fn build(
-        &self,
-        job: &BuildJob,
-        context: ByteStream,
-        lines: BuildLines,
-    ) -> Result<ImageDigest, BuildFailed>;
-
-    /// Loads an image that was made elsewhere, as a docker-archive (tar). Repeatable.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    async fn load(&self, archive: ByteStream) -> Result<(), RunnerError>;
-
-    /// Says what an image is; `None` if there is none of this digest.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    async fn facts(&self, digest: &ImageDigest) -> Result<Option<ImageFacts>, RunnerError>;
-
-    /// Gives an image its release's tag, `<installation>/<app>:v7`, which keeps it. Repeatable.
-    ///
-    /// # Errors
-    /// [`RunnerError`].
-    async fn tag(&self, digest: &ImageDigest, release: &ReleaseId) -> Result<(), RunnerError>;
 }
 
 /// The power to stop and to remove.

@@ -32,8 +32,9 @@ fn beside(world: &World, name: &str, args: &[&str]) -> String {
     docker(&[&["run", "-d", "--name", &name, "--label", &label], args, &listen].concat())
 }
 
-/// Makes the neighbour: a network namespace behind a wire to the host. Both go with its container.
-fn neighbour(world: &World) {
+/// Makes a neighbour that listens at these addresses: a network namespace behind a wire to the host. Both go with its
+/// container. No two of one process may have an address in common.
+pub(super) fn neighbour(world: &World, addresses: &[&str]) {
     let id = beside(world, "neighbour", &["--network", "none"]);
     let pid = docker(&["inspect", "-f", "{{.State.Pid}}", &id]);
     let wire = format!("ft{pid}");
@@ -42,7 +43,7 @@ fn neighbour(world: &World) {
     run("ip", &["link", "set", &wire, "up"]);
     inside(&["link", "set", "eth0", "up"]);
     inside(&["route", "add", "default", "dev", "eth0"]);
-    for addr in [PUBLIC, PRIVATE, SHARED, LINK_LOCAL] {
+    for addr in addresses {
         inside(&["addr", "add", &format!("{addr}/32"), "dev", "eth0"]);
         run("ip", &["route", "add", &format!("{addr}/32"), "dev", &wire]);
     }
@@ -101,7 +102,7 @@ fn an_instance_reaches_the_internet_and_neither_the_host_nor_what_is_private() {
         repo.push(&world.ssh_url(app)).succeeded();
     }
     assert_eq!(world.get("two.localhost", "/").0, 200);
-    neighbour(&world);
+    neighbour(&world, &[PUBLIC, PRIVATE, SHARED, LINK_LOCAL]);
     beside(&world, "published", &["-p", "8080"]);
     let one = format!("{}-one-v1.1", world.installation);
     let (two, published) =

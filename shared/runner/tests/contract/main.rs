@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod apart;
 mod away;
 mod building;
 mod hardening;

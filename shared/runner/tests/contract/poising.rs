@@ -199,6 +199,7 @@ async fn other_settings_make_it_stale_and_it_is_replaced() {
         max: func_model::Allowance::default().max,
         together_bytes: 1 << 40,
         from_apps: false,
+        builds: func_runner::Builds::default(),
         labels: vec![("func.test".to_owned(), "2".to_owned())],
     });
     let seen = other.seen().await.unwrap().containers.remove(0).state;

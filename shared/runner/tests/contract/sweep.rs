@@ -18,6 +18,7 @@ pub fn remove_all(installation: &str) {
     let label = format!("label=func.installation={installation}");
     remove(&["ps", "-aq", "--no-trunc", "--filter", &label], &["rm", "-f", "-v"]);
     remove(&["network", "ls", "-q", "--filter", &label], &["network", "rm"]);
+    remove(&["volume", "ls", "-q", "--filter", &label], &["volume", "rm"]);
     remove_rules(installation);
     func_runner::remove_group(installation);
     remove(&["images", "-aq", "--no-trunc", "--filter", &label], &["rmi", "-f"]);

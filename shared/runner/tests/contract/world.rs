@@ -12,8 +12,8 @@ use func_model::{
     Resources, SeenState,
 };
 use func_runner::{
-    BuildFailed, BuildJob, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start, StartError,
-    Started, Stop,
+    BuildFailed, BuildJob, Builds, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start,
+    StartError, Started, Stop,
 };
 use func_store::{DataDir, Manifests};
 use serde_json::Value;
@@ -79,17 +79,23 @@ pub fn docker(installation: &str, data: &DataDir, socket: Option<String>) -> Doc
 
 /// Gives a runner whose instances get at most this.
 pub fn docker_of(installation: &str, data: &DataDir, socket: Option<String>, max: Resources) -> Docker {
-    Docker::new(Config {
+    Docker::new(Config { max, socket, ..config(installation, data) })
+}
+
+/// Gives the settings of a runner for tests.
+pub fn config(installation: &str, data: &DataDir) -> Config {
+    Config {
         data: data.clone(),
         manifests: Manifests::new(data.clone()),
         installation: installation.to_owned(),
-        socket,
+        socket: None,
         outbound: Outbound::default(),
-        max,
+        max: Allowance::default().max,
         together_bytes: TOGETHER_BYTES,
         from_apps: false,
+        builds: Builds::default(),
         labels: vec![("func.test".to_owned(), "1".to_owned())],
-    })
+    }
 }
 
 /// How an app is made to differ from one that serves.
