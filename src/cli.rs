@@ -43,6 +43,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Find out whether a part of func on this machine answers; for health checks
     Health(Health),
+    /// Make the data folder for parts that run as users of their own, as root; services do it before they start
+    Prepare(Prepare),
     /// What git runs after a push
     #[command(hide = true)]
     Hook {
@@ -102,7 +104,9 @@ impl At {
         let path = self.path();
         let missing =
             || format!("{} is no data folder of func: name it with --data DIR or FUNC_DATA", path.display());
-        anyhow::ensure!(path.join("manifest").is_dir(), missing());
+        // In a container there is what its part needs.
+        let is_there = ["manifest", "keys"].iter().any(|name| path.join(name).is_dir());
+        anyhow::ensure!(is_there, missing());
         DataDir::at(&path).with_context(missing)
     }
 }
@@ -206,4 +210,19 @@ pub struct Health {
     pub role: Role,
     #[command(flatten)]
     pub given: Given,
+}
+
+#[derive(Debug, Args)]
+pub struct Prepare {
+    /// The user of the edge, and its group: a number
+    #[arg(long, default_value_t = 7001, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub edge_user: u32,
+    /// The user of the git host, and its group
+    #[arg(long, default_value_t = 7002, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub githost_user: u32,
+    /// The group of both, which reads func-server.toml
+    #[arg(long, default_value_t = 7000, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub group: u32,
+    #[command(flatten)]
+    pub at: At,
 }

@@ -8,6 +8,7 @@ pub mod health;
 pub mod hook;
 pub mod init;
 pub mod logs;
+pub mod prepare;
 pub mod releases;
 mod time;
 pub mod token;

@@ -91,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(init) => command::init::run(&init),
         Command::Audit(audit) => command::audit::run(&audit),
         Command::Token(token) => command::token::run(&token),
+        Command::Prepare(prepare) => command::prepare::run(&prepare),
         Command::Doctor(doctor) => command::doctor::run(doctor).await,
         Command::Health(health) => command::health::run(&health).await,
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use func_model::{AuditAct, AuditEnd};
-use func_store::{Audit, DataDir, Token, audited, local};
+use func_store::{Audit, DataDir, Part, Token, audited, local};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -33,6 +33,17 @@ impl Role {
     pub fn is(self, part: Self) -> bool {
         self == Self::All || self == part
     }
+
+    /// Returns the parts that this process runs.
+    fn parts(self) -> Vec<Part> {
+        match self {
+            Self::All => Part::ALL.to_vec(),
+            Self::Githost => vec![Part::Githost],
+            Self::Builder => vec![Part::Builder],
+            Self::Edge => vec![Part::Edge],
+            Self::Cleaner => vec![Part::Cleaner],
+        }
+    }
 }
 
 /// Runs until SIGTERM or SIGINT; a second signal ends it at once.
@@ -52,7 +63,7 @@ pub async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     logs::init(&settings)?;
     func_socket::descriptors::raise();
     let doors = if serve.upgrade { Doors::take_over(&settings)? } else { Doors::bind(&settings, role)? };
-    let (data, changes) = DataDir::prepare(&settings.data)
+    let (data, changes) = DataDir::prepare(&settings.data, &role.parts())
         .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
     changes.iter().for_each(|change| warn!("{change}"));
     let info = doors.info(&settings, &data)?;

@@ -1,4 +1,4 @@
-//! `run/server.json`: what a running server tells the commands and the hooks on its machine.
+//! `run/githost/server.json`: what a running server tells the commands and the hooks on its machine.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,6 +6,10 @@ use std::path::Path;
 use anyhow::Context;
 use func_store::DataDir;
 use serde::{Deserialize, Serialize};
+
+const NAME: &str = "server.json";
+/// Where a git host of an older version, that still runs, has written it.
+const OLDER: &str = "run";
 
 /// Where the server is, and how it deploys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +40,7 @@ impl ServerInfo {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, data: &DataDir) -> anyhow::Result<()> {
-        let path = data.run("server.json");
+        let path = data.git().join(NAME);
         let new = path.with_extension("new");
         let text = serde_json::to_string_pretty(self)?;
         std::fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
@@ -45,7 +49,8 @@ impl ServerInfo {
 
     /// Reads the file; `None` if no server has run here since the folder was made.
     pub fn read(root: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(root.join("run/server.json")).ok()?;
+        let places = ["run/githost", OLDER].map(|folder| root.join(folder).join(NAME));
+        let text = places.iter().find_map(|path| std::fs::read_to_string(path).ok())?;
         serde_json::from_str(&text).ok()
     }
 }

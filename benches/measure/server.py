@@ -56,7 +56,7 @@ class Server:
         self.process = Process(command, log, environment)
         until("func is ready", lambda: self.process.check() or "func is ready" in self.process.said()[before:])
         self.token = self.new_token()
-        with open(os.path.join(self.data, "run/server.json"), encoding="utf-8") as info:
+        with open(os.path.join(self.data, "run/githost/server.json"), encoding="utf-8") as info:
             self.info = json.load(info)
 
     def new_token(self):

@@ -20,7 +20,7 @@ use crate::feed::Feed;
 use crate::report::Report;
 use crate::text::chain;
 
-/// Gives the router of the builder's socket.
+/// Gives the router of the socket for commands.
 pub fn router(builder: Arc<Builder>) -> Router {
     Router::new()
         .route("/builds", post(build))
@@ -29,6 +29,11 @@ pub fn router(builder: Arc<Builder>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "the builder knows no such call\n") })
         .with_state(builder)
+}
+
+/// Gives the router of the socket for git's hooks. They can ask for nothing else.
+pub fn builds(builder: Arc<Builder>) -> Router {
+    Router::new().route("/builds", post(build)).with_state(builder)
 }
 
 fn heard(feed: &Arc<Feed>) -> Response {

@@ -1,7 +1,6 @@
 //! What the builder is given.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use func_ledger::{Enter, Promote};
@@ -18,8 +17,6 @@ pub struct Config {
     pub start: Arc<dyn Start>,
     pub enter: Arc<dyn Enter>,
     pub promote: Arc<dyn Promote>,
-    /// Where it is called.
-    pub socket: PathBuf,
     /// Apps answer at `<app>.<domain>`.
     pub domain: HostName,
     /// How a URL is printed, `http://{host}:8080`.

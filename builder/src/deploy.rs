@@ -172,7 +172,7 @@ impl Builder {
     /// Writes a static site's image, and loads it unless the engine has it.
     async fn pack(&self, job: &Job, id: &ReleaseId, report: &Report) -> Result<ImageDigest, Failure> {
         let (path, revision) = (self.config.data.repository(&job.app), job.revision.clone());
-        let scratch = self.config.data.root().to_owned();
+        let scratch = self.config.data.run("");
         let left = CancellationToken::new();
         let _leave = left.clone().drop_guard();
         let deadline = Deadline::new(Duration::from_millis(self.config.build_ms), left);

@@ -43,6 +43,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use func_model::event::BuildEvent;
 use func_model::limits::BUILDS_AT_ONCE;
+use func_store::Part;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -65,22 +66,27 @@ const REST_WITHIN: std::time::Duration = std::time::Duration::from_secs(25);
 /// # Errors
 /// If the socket cannot be served: another builder has it, or the folder is not writable.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let socket = config.socket.clone();
+    let (socket, builds) = (config.data.socket("builder"), config.data.socket("builds"));
+    let githost = config.data.user(Part::Githost);
     let builder = Builder::new(config);
     let mut work = JoinSet::new();
-    let closing = shutdown.clone();
     let closed = builder.clone();
-    let stopped = async move {
-        closing.cancelled().await;
+    let stopped = async || {
+        shutdown.cancelled().await;
         // Whoever listens is told that the builder stops by the end of its lines.
         closed.queue.close();
     };
-    let served = func_socket::serve(&socket, calls::router(builder.clone()), stopped);
+    let served = async {
+        tokio::try_join!(
+            func_socket::serve(&socket, calls::router(builder.clone()), stopped()),
+            func_socket::serve_also(&builds, githost, calls::builds(builder.clone()), stopped()),
+        )
+    };
     tokio::pin!(served);
     // The socket comes first: where another builder runs, nothing may be built.
     tokio::select! {
         biased;
-        ended = &mut served => return ended.context("serve the builder's socket"),
+        ended = &mut served => return ended.map(drop).context("serve the builder's sockets"),
         () = std::future::ready(()) => {}
     }
     builder.finish_removals().await;
@@ -97,7 +103,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     if tokio::time::timeout(FINISH_WITHIN, builder.tasks.wait()).await.is_err() {
         info!("a rollback or removal was not over at the end");
     }
-    ended.context("serve the builder's socket")
+    ended.map(drop).context("serve the builder's sockets")
 }
 
 impl Builder {

@@ -63,7 +63,6 @@ pub fn config(root: &Path, ledger: Arc<Memory>) -> Config {
         start: Arc::new(NoEngine),
         enter: ledger.clone(),
         promote: ledger,
-        socket: data.socket("builder"),
         data,
         domain: "localhost".parse().expect("a host"),
         url: "http://{host}:8080".into(),

@@ -11,6 +11,7 @@ mod freezing;
 mod guarding;
 #[cfg(feature = "testing")]
 pub mod inside;
+mod older;
 mod places;
 mod poising;
 mod reconcile;
@@ -30,7 +31,7 @@ use anyhow::{Context, bail};
 use func_ledger::{Cool, Enter, Promote, Watch};
 use func_model::{LeaseId, NotYet, Release, ReleaseId};
 use func_runner::{Guard, Hold, Look, START_SOCKET, Start, Stop};
-use func_store::{DataDir, Lock, Manifests, Occupancy};
+use func_store::{DataDir, Lock, Manifests, Occupancy, Part};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -150,6 +151,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         bail!("another cleaner works on {}: stop it first", config.data.root().display());
     };
     let (socket, starts) = (config.data.socket("cleaner"), config.data.socket(START_SOCKET));
+    let edge = config.data.user(Part::Edge);
+    older::link_start(&config.data).context("link the socket for starts")?;
     let cleaner = Cleaner::new(config, places_here());
     stops::end_old_stops(&cleaner).context("look for stops that were under way")?;
     let mut guarding = Guarding::new(cleaner.config.guard.clone());
@@ -159,7 +162,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let serve = async {
         tokio::try_join!(
             func_socket::serve(&socket, api::router(cleaner.clone()), ended()),
-            func_socket::serve(&starts, api::start_router(cleaner.clone()), ended()),
+            func_socket::serve_also(&starts, edge, api::start_router(cleaner.clone()), ended()),
         )
     };
     let served = tokio::select! {

@@ -80,8 +80,9 @@ impl Host {
 /// Refuses a push while the disk of the repositories is nearly full: with less than `kept` bytes free, or, where nobody says
 /// how many, than a share of a small disk.
 fn has_room(data: &DataDir, kept: Option<u64>) -> Result<(), HostError> {
-    let stat = rustix::fs::statvfs(data.root())
-        .map_err(|e| io_error("look at the disk of", data.root())(e.into()))?;
+    let projects = data.projects();
+    let stat =
+        rustix::fs::statvfs(&projects).map_err(|e| io_error("look at the disk of", &projects)(e.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let share = stat.f_blocks.saturating_mul(stat.f_frsize) / DISK_SHARE_KEPT;
     let kept = kept.unwrap_or(FREE_BYTES_MIN.min(share));

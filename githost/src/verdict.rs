@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use crate::HostError;
 use crate::error::io_error;
 
-/// An empty file in `run/`, removed with this. The hook writes `failed` into it when the deploy failed.
+/// An empty file in `run/githost/`, removed with this. The hook writes `failed` into it when the deploy failed.
 pub(crate) struct Verdict {
     file: NamedTempFile,
 }
@@ -19,7 +19,7 @@ impl Verdict {
     /// # Errors
     /// [`HostError::Io`].
     pub(crate) fn new(data: &DataDir) -> Result<Self, HostError> {
-        let run = data.run("");
+        let run = data.git();
         let file = tempfile::Builder::new().prefix("verdict-").tempfile_in(&run);
         Ok(Self { file: file.map_err(io_error("make a file in", run))? })
     }

@@ -18,16 +18,17 @@ pub async fn post_receive() -> anyhow::Result<ExitCode> {
     };
     let app: AppName = variable("FUNC_APP")?.parse()?;
     let root = PathBuf::from(variable("FUNC_DATA")?);
+    let data = DataDir::at(&root)?;
     let branch = ServerInfo::read(&root).map_or_else(|| "main".to_owned(), |info| info.branch);
     // An unreadable one would be a fault of the git host: the push is in the repository, and is deployed.
     let by = std::env::var("FUNC_PRINCIPAL").ok().and_then(|text| serde_json::from_str(&text).ok());
     let env = PostReceive {
         app,
-        builder: root.join("run/builder.sock"),
+        builder: data.socket("builds"),
         branch,
         verdict: std::env::var_os("FUNC_VERDICT").map(PathBuf::from),
         by,
-        audit: Audit::new(&DataDir::at(&root)?),
+        audit: Audit::new(&data),
     };
     let input = tokio::io::BufReader::new(tokio::io::stdin());
     match func_hooks::post_receive(input, std::io::stdout(), env).await {

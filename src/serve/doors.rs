@@ -32,8 +32,12 @@ fn bind_one(name: &'static str, address: &SocketAddr) -> anyhow::Result<TcpListe
     })
 }
 
-fn upgrade_socket(data: &DataDir, address: SocketAddr) -> PathBuf {
-    data.socket(&format!("upgrade-{address}"))
+/// Asks the edge that runs at an address for its doors. One of an older version is asked where it listens.
+fn take(data: &DataDir, address: SocketAddr) -> io::Result<Option<(Vec<TcpListener>, Predecessor)>> {
+    match func_edge::take(&data.upgrade_socket(address))? {
+        Some(taken) => Ok(Some(taken)),
+        None => func_edge::take(&data.socket(&format!("upgrade-{address}"))),
+    }
 }
 
 /// Picks the listener of an address, or binds it.
@@ -69,8 +73,7 @@ impl Doors {
         let data = DataDir::at(&settings.data)
             .with_context(|| format!("use the folder {} (setting `data`)", settings.data.display()))?;
         for address in &settings.edge_listen {
-            let socket = upgrade_socket(&data, *address);
-            let taken = func_edge::take(&socket);
+            let taken = take(&data, *address);
             if let Some((mut old, predecessor)) = taken.context("ask the edge that runs for its doors")? {
                 tracing::info!(
                     "this edge has the doors of the edge that runs, and takes over when it is ready"
@@ -87,7 +90,7 @@ impl Doors {
     /// Where an edge with these doors hands them over: two edges can share a data folder.
     pub(super) fn handover(&self, data: &DataDir) -> Option<PathBuf> {
         let address = self.edge.first()?.local_addr().ok()?;
-        Some(upgrade_socket(data, address))
+        Some(data.upgrade_socket(address))
     }
 
     /// Says where the doors are: those of this process as they are bound, the others as they are set.

@@ -63,6 +63,8 @@ impl Parts {
     pub(super) async fn make(settings: &Settings, role: Role, data: DataDir) -> anyhow::Result<Self> {
         let ledger = match &settings.redis {
             None => Ledger::of(Arc::new(Memory::new())),
+            // It needs no ledger, and need not reach Redis.
+            Some(_) if role == Role::Githost => Ledger::of(Arc::new(Memory::new())),
             Some(url) => {
                 let redis = Redis::new(url.with_secrets(), &settings.redis_prefix);
                 Ledger::of(Arc::new(
@@ -96,10 +98,6 @@ impl Parts {
                 )
             })?;
         }
-        if role.is(Role::Edge) {
-            let edges = data.edges();
-            std::fs::create_dir_all(&edges).with_context(|| format!("make {}", edges.display()))?;
-        }
         Ok(Self {
             data,
             manifests,
@@ -115,6 +113,7 @@ impl Parts {
     pub(super) async fn ready(&self) {
         let sockets = [
             (Role::Builder, "builder"),
+            (Role::Builder, "builds"),
             (Role::Cleaner, "cleaner"),
             (Role::Cleaner, "start"),
             (Role::Edge, "edge"),
@@ -163,7 +162,6 @@ impl Parts {
             start: self.starter(),
             enter: self.ledger.enter.clone(),
             promote: self.ledger.promote.clone(),
-            socket: self.data.socket("builder"),
             domain: self.settings.domain.clone(),
             url: info.url.clone(),
             branch: self.settings.branch.clone(),
@@ -264,7 +262,7 @@ pub(super) fn own_keys() -> Vec<PathBuf> {
 
 /// Makes the folder for `core.hooksPath`: links to this program, by the names of the hooks.
 fn hooks(data: &DataDir) -> anyhow::Result<PathBuf> {
-    let folder = data.run("hooks");
+    let folder = data.git().join("hooks");
     let program = std::env::current_exe().context("find this program's file")?;
     let make = |hook: &str| {
         let new = folder.join(format!(".{hook}.new"));

@@ -11,6 +11,7 @@ mod identity;
 mod inside;
 mod lines;
 mod network;
+pub mod parts;
 mod pooling;
 mod pushes;
 mod secrets;

@@ -10,12 +10,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// func as containers. The program is the one that these tests were built with.
-struct Compose {
+/// func as containers, each part's user its own. The program is the one that these tests were built with.
+pub struct Compose {
     folder: tempfile::TempDir,
     project: String,
     /// Holds keys and the client's side; it has no server of its own.
-    world: World,
+    pub world: World,
 }
 
 impl Compose {
@@ -46,9 +46,12 @@ impl Compose {
     }
 
     fn run(&self, args: &[&str]) -> String {
+        let more = self.folder.path().join("more.yaml");
+        let more = more.exists().then(|| ["-f".into(), more.into_os_string()]);
         let out = Command::new("docker-compose")
             .args(["-f"])
             .arg(root().join("docker/compose.yaml"))
+            .args(more.into_iter().flatten())
             .arg("--env-file")
             .arg(self.folder.path().join("env"))
             .args(["-p", &self.project])
@@ -59,6 +62,13 @@ impl Compose {
             format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert!(out.status.success(), "docker-compose {args:?}: {text}");
         text
+    }
+
+    /// The id of a service's container.
+    pub fn container(&self, service: &str) -> String {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let service = format!("label=com.docker.compose.service={service}");
+        docker(&["ps", "-q", "--filter", &project, "--filter", &service]).trim().to_owned()
     }
 
     fn states(&self) -> Vec<String> {
@@ -111,6 +121,7 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     assert_eq!(world.get("blog.localhost", "/"), (200, "a site".into()));
     assert_eq!(world.get("page.localhost", "/"), (200, "over ssh".into()));
     assert_eq!(world.get("api.localhost", "/"), (200, "hello over http".into()));
+    crate::attacks::parts::try_one_another(&compose);
     until("all apps together have a limit", || func_runner::memory_bound(&world.installation).is_some());
     app.write("version", "two");
     app.commit("the second");
@@ -132,8 +143,54 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     until("the ledger is restored", || world.get("blog.localhost", "/") == (200, "a site".into()));
     compose.run(&["restart", "edge", "githost", "builder", "cleaner"]);
     until("it answers again", || world.get("shop.localhost", "/") == (200, "hello two".into()));
+    commands(&compose);
     let apps = String::from_utf8_lossy(&world.func(&["apps"]).stdout).into_owned();
     assert!(apps.contains("shop") && apps.contains("blog"), "{apps}");
+    serve_under_the_units_filters(&compose);
+}
+
+/// The public doors do their work with the system calls that the systemd units leave them.
+fn serve_under_the_units_filters(compose: &Compose) {
+    let mut services = String::from("services:\n");
+    for (part, user) in [("edge", 7001), ("githost", 7002)] {
+        let profile = compose.folder.path().join(format!("{part}.json"));
+        crate::units::write_seccomp_profile(part, &profile);
+        services.push_str(&format!(
+            "  {part}:\n    user: \"{user}:{user}\"\n    group_add: [\"7000\"]\n    entrypoint: [func]\n    \
+             security_opt: [\"seccomp:{}\"]\n",
+            profile.display()
+        ));
+    }
+    std::fs::write(compose.folder.path().join("more.yaml"), services).expect("written");
+    compose.run(&["up", "-d"]);
+    let world = &compose.world;
+    for part in ["edge", "githost"] {
+        let options = docker(&["inspect", "-f", "{{.HostConfig.SecurityOpt}}", &compose.container(part)]);
+        assert!(options.contains("seccomp") && options.contains("no-new-privileges"), "{options}");
+    }
+    until("the edge answers", || world.get("shop.localhost", "/") == (200, "hello one".into()));
+    let said = Repo::app(world, "filtered").push(&world.ssh_url("last")).succeeded();
+    assert!(said.contains("last-v1 is live"), "{said}");
+    assert_eq!(world.get("last.localhost", "/"), (200, "hello filtered".into()));
+    until("it sleeps", || !world.containers().iter().any(|name| name.contains("last")));
+    assert_eq!(world.get("last.localhost", "/"), (200, "hello filtered".into()));
+}
+
+/// What an operator does, in the containers that the README names.
+fn commands(compose: &Compose) {
+    let world = &compose.world;
+    let said = compose.run(&["exec", "-T", "cleaner", "func", "rollback", "shop", "v1"]);
+    assert!(said.contains("shop-v1"), "{said}");
+    assert_eq!(world.get("shop.localhost", "/"), (200, "hello one".into()));
+    let token = compose.run(&["exec", "-T", "-u", "7002", "githost", "func", "token"]);
+    let token = token.lines().find(|line| line.starts_with("func_")).expect("a token").to_owned();
+    Repo::site(world, "with another token").push(&world.http_url_with("more", &token)).succeeded();
+    compose.run(&["exec", "-T", "cleaner", "func", "rm", "page", "--yes"]);
+    assert!(!world.data().join("projects/page.git").exists());
+    let log = compose.run(&["exec", "-T", "cleaner", "func", "audit"]);
+    for line in ["push shop (main", "rollback shop (v1)", "remove page", "token (the old one"] {
+        assert!(log.contains(line), "{line:?} is missing: {log}");
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod reckoning;
 mod redis_losses;
 mod restarts;
 mod retries;
+mod units;
 mod upgrade;
 mod visitor;
 mod waking;

@@ -269,7 +269,8 @@ impl World {
     }
 
     fn info(&self) -> serde_json::Value {
-        let text = std::fs::read_to_string(self.data().join("run/server.json")).expect("the server wrote it");
+        let text = std::fs::read_to_string(self.data().join("run/githost/server.json"))
+            .expect("the server wrote it");
         serde_json::from_str(&text).expect("JSON")
     }
 

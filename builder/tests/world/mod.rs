@@ -267,7 +267,6 @@ impl World {
             start: self.engine.clone(),
             enter: self.ledger.clone(),
             promote: self.ledger.clone(),
-            socket: self.socket(),
             domain: "localhost".parse().expect("a host"),
             url: "http://{host}:8080".into(),
             branch: "main".into(),

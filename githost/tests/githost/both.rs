@@ -123,7 +123,7 @@ async fn the_hook_knows_the_app_and_nothing_of_the_hosts_environment() {
         assert!(said.contains("remote: writable"), "{said}");
         assert!(said.contains(&format!("remote: FUNC_DATA={}", world.data.root().display())), "{said}");
         assert!(!said.contains("CARGO"), "{said}");
-        assert_eq!(std::fs::read_dir(world.data.run("")).expect("read").count(), 0, "no verdict is left");
+        assert_eq!(std::fs::read_dir(world.data.git()).expect("read").count(), 0, "no verdict is left");
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use func_crash::point;
 use func_model::GateName;
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use rustix::io::Errno;
+use rustix::process::getegid;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
@@ -23,6 +24,9 @@ const READER_EVERY: Duration = Duration::from_millis(1);
 const FOLDER_MODE: u32 = 0o750;
 /// The process of a container may have any user.
 const PIPE_MODE: u32 = 0o644;
+/// An edge of another user marks the gate, and writes to its pipe.
+const SHARED_FOLDER_MODE: u32 = 0o770;
+const SHARED_PIPE_MODE: u32 = 0o664;
 
 /// Why a gate was not opened.
 #[derive(Debug, Error)]
@@ -134,8 +138,22 @@ pub(crate) fn make(gates: &Path, gate: GateName) -> io::Result<PathBuf> {
     mkfifoat(CWD, &pipe, Mode::from_raw_mode(PIPE_MODE))?;
     // The umask has taken from it.
     fs::set_permissions(&pipe, fs::Permissions::from_mode(PIPE_MODE))?;
+    share(gates, &folder, &pipe)?;
     point("after_gate_made");
     Ok(pipe)
+}
+
+/// Lets the group of the gates' folder open a gate, if that is another one than the own: edges are another user then.
+fn share(gates: &Path, folder: &Path, pipe: &Path) -> io::Result<()> {
+    let group = fs::metadata(gates)?.gid();
+    if group == getegid().as_raw() {
+        return Ok(());
+    }
+    for (path, mode) in [(pipe, SHARED_PIPE_MODE), (folder, SHARED_FOLDER_MODE)] {
+        chown(path, None, Some(group))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// Removes a gate. Absent is done.

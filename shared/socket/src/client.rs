@@ -107,10 +107,12 @@ pub async fn call_json_within<T: DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|source| CallError::Json { service, source })
 }
 
-/// Gives the name of the service that listens on a socket, for errors. The cleaner has one more, for starts.
+/// Gives the name of the service that listens on a socket, for errors. Cleaner and builder have one more each, for other
+/// users: for starts, and for builds.
 fn service(path: &Path) -> String {
     match path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy() {
         stem if stem == "start" => "cleaner".to_owned(),
+        stem if stem == "builds" => "builder".to_owned(),
         stem => stem.into_owned(),
     }
 }

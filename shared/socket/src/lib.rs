@@ -1,6 +1,6 @@
 //! Calls between func's own processes: HTTP/1.1 over unix sockets in `run/`, one call a connection.
 //!
-//! A socket is open to its owner and to root, checked by the kernel's word about the peer, so no call carries a
+//! A socket is open to its owner, to root, and to the one user that it may be for, checked by the kernel's word about the peer, so no call carries a
 //! password. Answers are one JSON value, or lines that come as things happen (`BuildEvent`s, log lines).
 
 mod address;
@@ -19,7 +19,7 @@ use thiserror::Error;
 pub use address::Address;
 pub use client::{call, call_json, call_json_within};
 pub use lines::{Lines, line_stream};
-pub use server::{Caller, serve};
+pub use server::{Caller, serve, serve_also};
 
 /// Why a call gave no answer. The texts are for people.
 #[derive(Debug, Error)]

@@ -49,6 +49,19 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    serve_also(path, None, router, shutdown).await
+}
+
+/// As [`serve`]; the user `also` may call as well, if its group may open the socket.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_also(
+    path: &Path,
+    also: Option<u32>,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let listener = listen(path)?;
     let router = router.layer(DefaultBodyLimit::max(CALL_BYTES));
     let places = Arc::new(Semaphore::new(CALLS_MAX));
@@ -64,7 +77,7 @@ pub async fn serve(
                 }
                 continue;
             }
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, also, &places) => accepted,
         };
         let Some((stream, caller, place)) = accepted else { continue };
         let (router, closing) = (router.clone().layer(Extension(caller)), closing.clone());
@@ -106,6 +119,7 @@ fn listen(path: &Path) -> Result<UnixListener, ServeError> {
 /// Waits for a place, then for a caller who may call.
 async fn accept(
     listener: &UnixListener,
+    also: Option<u32>,
     places: &Arc<Semaphore>,
 ) -> Option<(UnixStream, Caller, tokio::sync::OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -119,7 +133,7 @@ async fn accept(
     };
     let own = geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if may_call(peer.uid(), own) => Some((stream, Caller { uid: peer.uid() }, place)),
+        Ok(peer) if may_call(peer.uid(), own, also) => Some((stream, Caller { uid: peer.uid() }, place)),
         Ok(peer) => {
             warn!(uid = peer.uid(), "turned away a call of another user");
             None
@@ -131,9 +145,9 @@ async fn accept(
     }
 }
 
-/// Whoever could do everything anyway: root, and the user that the service runs as.
-fn may_call(caller: u32, own: u32) -> bool {
-    caller == 0 || caller == own
+/// Whoever could do everything anyway: root, and the user that the service runs as. And the one whom the socket is for.
+fn may_call(caller: u32, own: u32, also: Option<u32>) -> bool {
+    caller == 0 || caller == own || also == Some(caller)
 }
 
 async fn answer(stream: UnixStream, router: Router, closing: CancellationToken) {
@@ -160,10 +174,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_but_root_and_the_services_own_user_may_call() {
-        for (caller, own, may) in [(0, 1000, true), (1000, 1000, true), (1001, 1000, false), (1000, 0, false)]
-        {
-            assert_eq!(may_call(caller, own), may, "{caller} calls {own}");
+    fn nobody_but_root_the_services_own_user_and_the_one_that_it_is_for_may_call() {
+        for (caller, own, also, may) in [
+            (0, 1000, None, true),
+            (1000, 1000, None, true),
+            (1001, 1000, None, false),
+            (1000, 0, None, false),
+            (1001, 0, Some(1001), true),
+            (1002, 0, Some(1001), false),
+        ] {
+            assert_eq!(may_call(caller, own, also), may, "{caller} calls {own}");
         }
     }
 }

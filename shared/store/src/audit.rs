@@ -1,4 +1,4 @@
-//! The audit log: `logs/audit.log` for what was done, `logs/audit-refused.log` for what was refused, so that strangers push
+//! The audit log: `audit/audit.log` for what was done, `audit/audit-refused.log` for what was refused, so that strangers push
 //! nobody's deeds out of it. A JSON line each, rotated at a size, one older file kept.
 
 use std::fs::{self, File};
@@ -13,6 +13,7 @@ use func_model::{AppName, AuditAct, AuditEnd, AuditRecord, Principal, plain_line
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::handing::hand_over;
 use crate::lock::is_at;
 use crate::{DataDir, StoreError, io_error, tail};
 
@@ -57,7 +58,7 @@ pub fn local(uid: u32) -> Principal {
 
 impl Audit {
     pub fn new(data: &DataDir) -> Self {
-        Self { folder: data.root().join("logs") }
+        Self { folder: data.audit() }
     }
 
     /// Appends a record, whole and synced. Waits up to a second for another writer.
@@ -114,7 +115,9 @@ impl Audit {
 
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = File::options();
-    options.append(true).create(true).mode(0o600).open(path).map_err(io_error("open", path))
+    let file = options.append(true).create(true).mode(0o600).open(path).map_err(io_error("open", path))?;
+    hand_over(&file, path.parent().unwrap_or(path)).map_err(io_error("give away", path))?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ mod tests {
         let data = DataDir::open(dir.path()).expect("its folders");
         let audit = Audit::new(&data);
         let full = vec![b'\n'; usize::try_from(AUDIT_FILE_BYTES).expect("it fits") - 1_000];
-        fs::write(dir.path().join("logs/audit.log"), full).expect("written");
+        fs::write(dir.path().join("audit/audit.log"), full).expect("written");
         std::thread::scope(|scope| {
             for writer in 0..4 {
                 let audit = audit.clone();
@@ -147,7 +150,7 @@ mod tests {
         let records = audit.last(usize::MAX, None).expect("read");
         assert_eq!(records.len(), 40);
         assert!(records.iter().all(|record| record.detail == "refs"));
-        assert!(dir.path().join("logs/audit.log.1").exists());
+        assert!(dir.path().join("audit/audit.log.1").exists());
     }
 
     #[test]

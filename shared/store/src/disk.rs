@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use func_model::AppName;
 use sha2::{Digest, Sha256};
 
-use crate::{StoreError, folders, io_error};
+use crate::{Part, StoreError, Users, folders, handing, io_error};
 
 /// The data folder and the places in it.
 #[derive(Debug, Clone)]
@@ -17,22 +18,32 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens a data folder, as [`DataDir::prepare`] does.
+    /// Opens a data folder for all parts, as [`DataDir::prepare`] does.
     ///
     /// # Errors
     /// As [`DataDir::prepare`].
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        Self::prepare(root).map(|(data, _)| data)
+        Self::prepare(root, &Part::ALL).map(|(data, _)| data)
     }
 
-    /// Makes the folders that are missing, and puts right those that are open to others than the user who runs func:
-    /// manifests hold the apps' variables, repositories their code. Root also takes what belongs to others. Returns a line
-    /// for each thing that changed, or could not.
+    /// Makes the folders that these parts write into and that are missing, and puts right those that are open to others than
+    /// the user who runs func: manifests hold the apps' variables, repositories their code. Root also takes what belongs to
+    /// others, but for what [`DataDir::hand_out`] gave them. Returns a line for each thing that changed, or could not.
     ///
     /// # Errors
     /// [`StoreError::Io`] if a folder cannot be made or read.
-    pub fn prepare(root: &Path) -> Result<(Self, Vec<String>), StoreError> {
-        let changes = folders::prepare(root)?;
+    pub fn prepare(root: &Path, parts: &[Part]) -> Result<(Self, Vec<String>), StoreError> {
+        let changes = folders::prepare(root, parts)?;
+        Ok((Self::at(root)?, changes))
+    }
+
+    /// Makes every folder and gives each to the user of the part that it is for, with what is in it: for root, before parts
+    /// start as users of their own. Returns a line for each thing that changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn hand_out(root: &Path, users: Users) -> Result<(Self, Vec<String>), StoreError> {
+        let changes = handing::hand_out(root, users)?;
         Ok((Self::at(root)?, changes))
     }
 
@@ -97,9 +108,39 @@ impl DataDir {
         self.run("poised")
     }
 
-    /// Gives the socket of a service: `builder`, `cleaner`.
-    pub fn socket(&self, service: &str) -> PathBuf {
-        self.run(&format!("{service}.sock"))
+    /// Gives the folder of what the git host alone writes while it runs, `run/githost/`.
+    pub fn git(&self) -> PathBuf {
+        self.run("githost")
+    }
+
+    /// Gives a socket by its name: `builder` and `cleaner` are for commands; `builds` (for git's hooks), `start` (for whoever
+    /// holds a claim) and `edge` are in folders of their own, for other users to reach.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        let file = format!("{name}.sock");
+        match name {
+            "builds" | "start" | "edge" => self.run(name).join(file),
+            _ => self.run(&file),
+        }
+    }
+
+    /// Gives the socket at which an edge hands over its door at `address`.
+    pub fn upgrade_socket(&self, address: SocketAddr) -> PathBuf {
+        self.run("edge").join(format!("upgrade-{address}.sock"))
+    }
+
+    /// Gives the user of a part, by whose its folder in `run/` is; `None` if it has none yet.
+    pub fn user(&self, part: Part) -> Option<u32> {
+        let folder = match part {
+            Part::Githost => self.git(),
+            Part::Edge => self.run("edge"),
+            Part::Builder | Part::Cleaner => self.run(""),
+        };
+        fs::metadata(folder).ok().map(|found| found.uid())
+    }
+
+    /// Gives `audit/`.
+    pub fn audit(&self) -> PathBuf {
+        self.root.join("audit")
     }
 
     /// Gives the name under which this installation's containers, images and network are known to the engine:
@@ -156,6 +197,7 @@ fn place(
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir)?;
         file.write_all(bytes)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        handing::hand_over(file.as_file(), dir)?;
         file.as_file().sync_all()?;
         persist(file, path)?;
         File::open(dir)?.sync_all()

@@ -1,5 +1,5 @@
-//! The folders of a data folder, for the user who runs func alone: made where they are missing, put right where they were
-//! there before (made by Docker for a mount, by an older version, or by hand).
+//! The folders of a data folder, closed to other users: made where they are missing, put right where they were there before
+//! (made by Docker for a mount, by an older version, or by hand).
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, ErrorKind};
@@ -9,45 +9,82 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
+use crate::layout::{FOLDERS, Folder, Owner, Part, RUN};
 use crate::{StoreError, io_error};
 
 /// Others may go through it to what they know the name of.
-const ROOT_MODE: u32 = 0o711;
-const FOLDER_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub(crate) const THROUGH_MODE: u32 = 0o711;
+pub(crate) const FOLDER_MODE: u32 = 0o700;
+/// The most that a part leaves of a folder's mode: a group that looks in may.
+const GROUP_MODE: u32 = 0o2750;
+pub(crate) const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
-/// Every folder that a server needs from the start, each after the one that it is in.
-const FOLDERS: [&str; 5] = ["projects", "manifest", "keys", "logs", "run"];
-
-/// Makes what is missing in a data folder and closes what is open to other users. Returns a line for each thing that was
-/// put right, or could not be. Repeatable.
+/// Makes what `parts` write into and is missing in a data folder, and closes what is open to other users. Returns a line for
+/// each thing that was put right, or could not be. Repeatable.
 ///
 /// # Errors
 /// [`StoreError::Io`].
-pub(crate) fn prepare(root: &Path) -> Result<Vec<String>, StoreError> {
+pub(crate) fn prepare(root: &Path, parts: &[Part]) -> Result<Vec<String>, StoreError> {
     let mut lines = Vec::new();
-    make(root, ROOT_MODE)?;
+    make(root, THROUGH_MODE)?;
     let found = fs::metadata(root).map_err(io_error("read", root))?;
     close(root, &found, found.mode() & !0o022, &mut lines)?;
-    for name in FOLDERS {
-        let path = root.join(name);
+    let is_all = Part::ALL.iter().all(|part| parts.contains(part));
+    for folder in FOLDERS.iter().filter(|folder| folder.writers.iter().any(|part| parts.contains(part))) {
+        let path = root.join(folder.name);
+        if folder.name.starts_with(RUN) {
+            make(&root.join(RUN), FOLDER_MODE)?;
+        }
         make(&path, FOLDER_MODE)?;
         let found = fs::metadata(&path).map_err(io_error("read", &path))?;
-        take(&path, &found, &mut lines)?;
-        close(&path, &found, FOLDER_MODE, &mut lines)?;
+        // The folders of a user of their own stay that user's.
+        if is_all || folder.owner == Owner::Root {
+            take(&path, &found, &mut lines)?;
+        }
+        close(&path, &found, most(folder, is_all), &mut lines)?;
     }
-    each_file(&root.join("keys"), |path, found| close(path, found, FILE_MODE, &mut lines))?;
-    each_file(&root.join("run"), |path, found| match path.extension() {
-        Some(extension) if extension == "lock" => close_lock(path, found, &mut lines),
-        // Instances see some of these, and nobody else can pass the folder.
-        Some(_) | None => Ok(()),
-    })?;
-    each_file(&root.join("run/occupied"), |path, found| close_lock(path, found, &mut lines))?;
+    if parts.contains(&Part::Githost) {
+        each_file(&root.join("keys"), |path, found| close(path, found, FILE_MODE, &mut lines))?;
+        move_audit(root)?;
+    }
+    if parts.contains(&Part::Builder) || parts.contains(&Part::Cleaner) {
+        close_locks(root, &mut lines)?;
+    }
     Ok(lines)
 }
 
-fn make(path: &Path, mode: u32) -> Result<(), StoreError> {
+/// Returns the most that others may in a folder.
+fn most(folder: &Folder, is_all: bool) -> u32 {
+    match folder.owner {
+        Owner::Root if folder.name == RUN && !is_all => THROUGH_MODE,
+        Owner::Root | Owner::Edge | Owner::Githost => FOLDER_MODE,
+        Owner::RootForEdge | Owner::RootForGithost => GROUP_MODE,
+    }
+}
+
+/// Closes the locks that others may hold.
+pub(crate) fn close_locks(root: &Path, lines: &mut Vec<String>) -> Result<(), StoreError> {
+    each_file(&root.join(RUN), |path, found| match path.extension() {
+        Some(extension) if extension == "lock" => close_lock(path, found, lines),
+        // Instances see some of these, and nobody else can pass the folder.
+        Some(_) | None => Ok(()),
+    })?;
+    each_file(&root.join("run/occupied"), |path, found| close_lock(path, found, lines))
+}
+
+/// Moves the audit log to where it is kept now: older versions kept it among the logs.
+pub(crate) fn move_audit(root: &Path) -> Result<(), StoreError> {
+    for name in ["audit.log.1", "audit.log", "audit-refused.log.1", "audit-refused.log"] {
+        let (old, new) = (root.join("logs").join(name), root.join("audit").join(name));
+        if old.is_file() && !new.exists() {
+            fs::rename(&old, &new).map_err(io_error("move", old))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn make(path: &Path, mode: u32) -> Result<(), StoreError> {
     match DirBuilder::new().mode(FOLDER_MODE).create(path) {
         // The umask takes from what is asked for.
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io_error("make", path)),
@@ -71,7 +108,12 @@ fn take(path: &Path, found: &Metadata, lines: &mut Vec<String>) -> Result<(), St
     Ok(())
 }
 
-fn close(path: &Path, found: &Metadata, mode: u32, lines: &mut Vec<String>) -> Result<(), StoreError> {
+pub(crate) fn close(
+    path: &Path,
+    found: &Metadata,
+    mode: u32,
+    lines: &mut Vec<String>,
+) -> Result<(), StoreError> {
     let (found, mode) = (found.mode() & 0o7777, mode & 0o7777);
     // What is closed further than asked stays so.
     if found & OTHERS & !mode == 0 {
@@ -88,7 +130,7 @@ fn close(path: &Path, found: &Metadata, mode: u32, lines: &mut Vec<String>) -> R
     Ok(())
 }
 
-fn each_file(
+pub(crate) fn each_file(
     folder: &Path,
     mut act: impl FnMut(&Path, &Metadata) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
@@ -165,27 +207,27 @@ mod tests {
             fs::write(root.join(name), "").expect("written");
             fs::set_permissions(root.join(name), Permissions::from_mode(0o666)).expect("opened");
         }
-        let lines = prepare(&root).expect("put right");
+        let lines = prepare(&root, &Part::ALL).expect("put right");
         assert!(lines.iter().any(|line| line.contains("run was open as 0777")), "{lines:?}");
         assert_eq!(mode(&root), 0o755, "others cannot write, and can pass");
-        for name in FOLDERS {
-            assert_eq!(mode(&root.join(name)), 0o700, "{name}");
+        for folder in FOLDERS.iter().filter(|folder| folder.owner == Owner::Root) {
+            assert_eq!(mode(&root.join(folder.name)), 0o700, "{}", folder.name);
         }
         assert_eq!(mode(&root.join("keys/token")), 0o600);
         assert_eq!(mode(&root.join("run/resolv.conf")), 0o666, "instances read it");
         assert!(!root.join("run/deploy-blog.lock").exists(), "it is made anew");
-        assert_eq!(prepare(&root).expect("twice"), [""; 0], "nothing is left to do");
+        assert_eq!(prepare(&root, &Part::ALL).expect("twice"), [""; 0], "nothing is left to do");
     }
 
     #[test]
     fn a_lock_that_a_part_of_an_older_version_holds_stays_and_is_closed() {
         let dir = tempfile::tempdir().expect("a folder");
-        prepare(dir.path()).expect("made");
+        prepare(dir.path(), &Part::ALL).expect("made");
         let path = dir.path().join("run/cleaner.lock");
         let held = File::create(&path).expect("made");
         fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("opened");
         flock(&held, FlockOperation::NonBlockingLockExclusive).expect("held");
-        prepare(dir.path()).expect("put right");
+        prepare(dir.path(), &Part::ALL).expect("put right");
         assert_eq!(mode(&path), 0o600);
         assert!(crate::Lock::try_take(&path).expect("tried").is_none(), "it is held still");
     }
@@ -194,7 +236,34 @@ mod tests {
     fn a_folder_that_is_closed_further_stays_so() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("closed");
-        prepare(dir.path()).expect("made");
+        prepare(dir.path(), &Part::ALL).expect("made");
         assert_eq!(mode(dir.path()), 0o700);
+    }
+
+    #[test]
+    fn a_part_makes_and_closes_what_it_writes_and_leaves_the_rest() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir(dir.path().join("keys")).expect("made");
+        fs::set_permissions(dir.path().join("keys"), Permissions::from_mode(0o755)).expect("opened");
+        prepare(dir.path(), &[Part::Edge]).expect("made");
+        for folder in &FOLDERS[..5] {
+            assert_eq!(dir.path().join(folder.name).exists(), folder.name == "keys", "{}", folder.name);
+        }
+        assert_eq!(mode(&dir.path().join("keys")), 0o755, "it is the git host's to close");
+        assert!(dir.path().join("run/edge").is_dir() && !dir.path().join("run/start").exists());
+        prepare(dir.path(), &[Part::Githost]).expect("made");
+        assert_eq!(mode(&dir.path().join("keys")), 0o700);
+    }
+
+    #[test]
+    fn the_audit_log_of_an_older_version_is_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir(dir.path().join("logs")).expect("made");
+        fs::write(dir.path().join("logs/audit.log"), "a line\n").expect("written");
+        for _ in 0..2 {
+            prepare(dir.path(), &Part::ALL).expect("made");
+            assert_eq!(fs::read_to_string(dir.path().join("audit/audit.log")).expect("read"), "a line\n");
+            assert!(!dir.path().join("logs/audit.log").exists());
+        }
     }
 }

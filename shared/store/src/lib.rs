@@ -7,14 +7,16 @@
 //! manifest/<app>/last           the highest number ever given to a release
 //! manifest/<app>/failed         the revision whose deploy failed last: not tried again at boot
 //! keys/                         SSH host key, authorized_keys, the token and its hash
+//! audit/audit.log               who did what; audit-refused.log beside it
 //! logs/<app>/                   build.log and instance.log, rotated, byte-capped
-//! logs/audit.log                who did what; audit-refused.log beside it
-//! run/                          unix sockets, locks, and what does not survive a boot
+//! run/                          sockets, locks and gates, in a folder of each part's that others reach
 //! ```
 
 mod audit;
 mod disk;
 mod folders;
+mod handing;
+mod layout;
 mod lock;
 mod log_file;
 mod manifests;
@@ -28,6 +30,7 @@ use thiserror::Error;
 
 pub use audit::{Audit, audited, local};
 pub use disk::DataDir;
+pub use layout::{Part, Users};
 pub use lock::Lock;
 pub use log_file::{LogFile, remove_log, tail};
 pub use manifests::Manifests;

@@ -13,6 +13,7 @@ use func_model::InstanceId;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::handing::hand_over;
 use crate::{DataDir, StoreError, io_error};
 
 /// How often a file that was removed between opening and locking it is opened anew.
@@ -55,8 +56,17 @@ impl Occupancy {
     /// # Errors
     /// [`StoreError::Io`] if the file cannot be made or locked.
     pub fn occupy(&self, id: &InstanceId) -> Result<Option<Occupied>, StoreError> {
-        let locked = lock(&self.path(id), FlockOperation::NonBlockingLockShared)?;
-        Ok(locked.map(|file| Occupied { _file: file }))
+        let path = self.path(id);
+        match lock(&path, FlockOperation::NonBlockingLockShared) {
+            Ok(locked) => Ok(locked.map(|file| Occupied { _file: file })),
+            // The cleaner makes it just now, and gives it to the edge's user next.
+            Err(StoreError::Io { source, .. })
+                if source.kind() == ErrorKind::PermissionDenied && path.exists() =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// Keeps an instance vacant; `None` if somebody occupies it, or keeps it vacant already. Does not wait.
@@ -77,6 +87,7 @@ impl Occupancy {
 fn lock(path: &Path, how: FlockOperation) -> Result<Option<File>, StoreError> {
     for _ in 0..TRIES {
         let file = open(path).map_err(io_error("make", path))?;
+        hand_over(&file, path.parent().unwrap_or(path)).map_err(io_error("give away", path))?;
         match flock(&file, how) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),

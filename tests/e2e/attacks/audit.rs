@@ -69,7 +69,7 @@ fn the_audit_log_says_who_pushed_rolled_back_removed_made_a_token_or_was_refused
     assert_eq!(line["by"]["address"], "127.0.0.1");
     assert_eq!(audit(&world, &["-n", "2"]).lines().count(), 2);
     for name in ["audit.log", "audit-refused.log"] {
-        let path = world.data().join("logs").join(name);
+        let path = world.data().join("audit").join(name);
         assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o600, "{name}");
         let written = std::fs::read_to_string(path).expect("read");
         assert!(!written.contains(&world.token), "the token is in no log");
