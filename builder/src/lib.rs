@@ -66,7 +66,7 @@ const REST_WITHIN: std::time::Duration = std::time::Duration::from_secs(25);
 /// # Errors
 /// If the socket cannot be served: another builder has it, or the folder is not writable.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let (socket, builds) = (config.data.socket("builder"), config.data.socket("builds"));
+    let (socket, builds) = (config.data.socket("builder"), config.data.socket("deploy"));
     let githost = config.data.user(Part::Githost);
     let builder = Builder::new(config);
     let mut work = JoinSet::new();

@@ -24,7 +24,7 @@ pub async fn post_receive() -> anyhow::Result<ExitCode> {
     let by = std::env::var("FUNC_PRINCIPAL").ok().and_then(|text| serde_json::from_str(&text).ok());
     let env = PostReceive {
         app,
-        builder: data.socket("builds"),
+        builder: data.socket("deploy"),
         branch,
         verdict: std::env::var_os("FUNC_VERDICT").map(PathBuf::from),
         by,

@@ -113,7 +113,7 @@ impl Parts {
     pub(super) async fn ready(&self) {
         let sockets = [
             (Role::Builder, "builder"),
-            (Role::Builder, "builds"),
+            (Role::Builder, "deploy"),
             (Role::Cleaner, "cleaner"),
             (Role::Cleaner, "start"),
             (Role::Edge, "edge"),

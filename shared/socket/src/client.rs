@@ -112,7 +112,7 @@ pub async fn call_json_within<T: DeserializeOwned>(
 fn service(path: &Path) -> String {
     match path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy() {
         stem if stem == "start" => "cleaner".to_owned(),
-        stem if stem == "builds" => "builder".to_owned(),
+        stem if stem == "deploy" => "builder".to_owned(),
         stem => stem.into_owned(),
     }
 }

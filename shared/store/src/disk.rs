@@ -113,12 +113,12 @@ impl DataDir {
         self.run("githost")
     }
 
-    /// Gives a socket by its name: `builder` and `cleaner` are for commands; `builds` (for git's hooks), `start` (for whoever
+    /// Gives a socket by its name: `builder` and `cleaner` are for commands; `deploy` (for git's hooks), `start` (for whoever
     /// holds a claim) and `edge` are in folders of their own, for other users to reach.
     pub fn socket(&self, name: &str) -> PathBuf {
         let file = format!("{name}.sock");
         match name {
-            "builds" | "start" | "edge" => self.run(name).join(file),
+            "deploy" | "start" | "edge" => self.run(name).join(file),
             _ => self.run(&file),
         }
     }

@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(facts(&root.join(name)), (0, 0, 0o700), "{name}");
         }
         assert_eq!(facts(&root.join("run/start")), (0, 7001, 0o2750));
-        assert_eq!(facts(&root.join("run/builds")), (0, 7002, 0o2750));
+        assert_eq!(facts(&root.join("run/deploy")), (0, 7002, 0o2750));
         assert_eq!(facts(&root.join("func-server.toml")).1, 7000);
         assert_eq!(hand_out(root, USERS).expect("twice"), [""; 0], "nothing is left to do");
     }

@@ -89,7 +89,7 @@ pub(crate) const FOLDERS: [Folder; 14] = [
     folder("run/occupied", &[Part::Edge, Part::Cleaner], Owner::Edge),
     folder("run/poised", &[Part::Edge, Part::Cleaner], Owner::RootForEdge),
     folder("run/start", &[Part::Cleaner], Owner::RootForEdge),
-    folder("run/builds", &[Part::Builder], Owner::RootForGithost),
+    folder("run/deploy", &[Part::Builder], Owner::RootForGithost),
     // Redis alone writes into it, where compose runs one.
     folder("run/redis", &[], Owner::RootForEdge),
 ];

@@ -72,7 +72,7 @@ pub fn try_one_another(compose: &Compose) {
 
 fn try_as_edge(compose: &Compose, at: impl Fn(&str) -> String) {
     for user in [EDGE, ROOT] {
-        for name in ["projects", "keys", "audit", "run/builds", "run/githost"] {
+        for name in ["projects", "keys", "audit", "run/deploy", "run/githost"] {
             cannot(compose, "edge", user, &["test", "-e", &at(name)]);
         }
         for name in ["run/start", "run/redis", "func-server.toml"] {
@@ -91,10 +91,10 @@ fn try_as_githost(compose: &Compose, at: impl Fn(&str) -> String) {
         for name in ["run/start", "run/redis", "run/occupied", "run/poised", "run/edge"] {
             cannot(compose, "githost", user, &["test", "-e", &at(name)]);
         }
-        cannot(compose, "githost", user, &["touch", &at("run/builds/x")]);
+        cannot(compose, "githost", user, &["touch", &at("run/deploy/x")]);
     }
     can(compose, "githost", GITHOST, &["test", "-r", &at("projects/shop.git/HEAD")]);
-    let socket = at("run/builds/builds.sock");
+    let socket = at("run/deploy/deploy.sock");
     for (path, code) in [("/removals", "404"), ("/rollbacks", "404"), ("/builds", "422")] {
         let url = format!("http://func{path}");
         let body = ["-d", "{\"app\":\"shop\"}", "-H", "content-type: application/json", &url];
