@@ -8,10 +8,13 @@ DATA ?= .func
 ARGS ?=
 IMAGE ?= func:latest
 
+# How long `make fuzz` tries each target: make fuzz SECONDS=600
+SECONDS ?= 60
+
 # How long `make soak` goes on: make soak MINUTES=5
 MINUTES ?= 30
 
-.PHONY: run build test soak failure-docs framing-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks clean-data help
+.PHONY: run build test fuzz soak failure-docs framing-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +32,11 @@ test: ## Run all tests; as root it installs what they need
 	cargo build --release --locked
 	docker/offline/make-images busybox:stable redis:7-alpine debian:bookworm-slim buildpack-deps:bookworm-scm docker:dind
 	cargo test --workspace --locked --no-fail-fast
+
+# CI tries each with the same few hundred inputs, as a part of `make test`.
+fuzz: ## Try everything that reads what others write with new inputs, a minute each (SECONDS=600: longer)
+	@.ci/setup run
+	FUZZ_SECONDS=$(SECONDS) cargo test --workspace --locked --no-fail-fast --lib --bins fuzz_tests::
 
 # First 200 kills one after the other, of 13 apps; then a hundred apps for as long as it is told.
 soak: ## Kill everything at random for half an hour, and count what is lost (MINUTES=5: shorter)
@@ -57,9 +65,12 @@ lint: ## Check the format and the lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-deny: ## Check licences, bans and sources of the dependencies
+# The list of known flaws is a git repository of its own: where it cannot be fetched, nothing is said about them.
+deny: ## Check licences, bans, sources and known flaws of the dependencies
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check bans licenses sources
+	@if cargo deny fetch db >/dev/null 2>&1; then cargo deny check advisories; \
+	else echo 'NOT CHECKED: known flaws (advisories); their list cannot be fetched from here'; fi
 
 images: ## Make every base image that is missing, from Debian's packages
 	docker/offline/make-images

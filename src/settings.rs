@@ -1,6 +1,8 @@
 //! Settings: one table says what there is; flags, environment and file are read by it, in that order.
 
 mod allowance;
+#[cfg(test)]
+mod fuzz_tests;
 mod given;
 mod kinds;
 mod table;

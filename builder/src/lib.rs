@@ -19,6 +19,8 @@ mod embedded;
 mod extent;
 mod failure;
 mod feed;
+#[cfg(test)]
+mod fuzz_tests;
 mod git;
 mod ignore;
 mod image;

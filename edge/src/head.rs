@@ -41,16 +41,16 @@ pub(crate) struct Head {
 
 /// Finds the end of a head: an empty line after a line.
 #[derive(Debug, Default)]
-struct Scan {
+pub(crate) struct Scan {
     /// Bytes scanned so far.
     seen: usize,
-    lines: usize,
+    pub(crate) lines: usize,
 }
 
 impl Scan {
     /// Continues the scan, and returns the end of the head if it is complete. A bare LF ends a line here; the inspection
     /// refuses it.
-    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(crate) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for at in memchr::memchr_iter(b'\n', bytes.get(self.seen..)?) {
             let at = self.seen + at;
             let line = bytes.get(..at)?;

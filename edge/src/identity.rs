@@ -56,10 +56,9 @@ impl FromStr for Network {
 
     /// Reads `10.0.0.1`, `10.0.0.0/8`, `::1` or `fd00::/8`.
     fn from_str(text: &str) -> Result<Self, AddrParseError> {
-        let net = match text.parse::<IpNet>() {
-            Ok(net) => net,
-            Err(_) => IpNet::from(text.parse::<IpAddr>()?),
-        };
+        // The address by the standard library: the other reader takes `010.0.0.1`, which some take for 8.0.0.1.
+        let addr: IpAddr = text.split('/').next().unwrap_or_default().parse()?;
+        let net = text.parse::<IpNet>().or_else(|_| text.parse().map(|_: IpAddr| IpNet::from(addr)))?;
         let mapped = match (net.addr().to_canonical(), net.prefix_len().checked_sub(MAPPED_BITS)) {
             (IpAddr::V4(addr), Some(bits)) if net.max_prefix_len() == 128 => Ipv4Net::new(addr, bits).ok(),
             (IpAddr::V4(_) | IpAddr::V6(_), _) => None,
@@ -163,7 +162,9 @@ mod tests {
         for strange in ["11.0.0.1", "192.0.2.8", "fe80::1", "::a01:203", "172.32.0.1"] {
             assert!(!is_of(&own, strange.parse().expect("an address")), "{strange}");
         }
-        for wrong in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0", "proxy.example.org", "10.0.0.1:80"] {
+        for wrong in
+            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0", "proxy.example.org", "10.0.0.1:80", "010.0.0.0/8"]
+        {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
     }

@@ -104,6 +104,17 @@ impl Inspection {
     }
 }
 
+#[cfg(test)]
+impl Inspection {
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.at != At::Plain
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.at == At::Done
+    }
+}
+
 /// Goes on by one byte of a chunked body's frame; `None` if it may not stand there.
 fn next(at: At, byte: u8) -> Option<At> {
     Some(match (at, byte) {
@@ -165,8 +176,19 @@ fn field(line: &[u8]) -> Result<Field<'_>, Refusal> {
     let colon = memchr::memchr(b':', line).ok_or(Refusal::Malformed)?;
     let (name, value) = line.split_at(colon);
     match !name.is_empty() && name.iter().all(|byte| is_token(*byte)) {
-        true => Ok((name, value.get(1..).unwrap_or_default().trim_ascii())),
+        true => Ok((name, trimmed(value.get(1..).unwrap_or_default()))),
         false => Err(Refusal::Malformed),
+    }
+}
+
+/// Takes off the blanks that belong to no value: nothing else does, a form feed neither.
+///
+/// Source: RFC 9110, section 5.6.3.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_ink = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    match (value.iter().position(is_ink), value.iter().rposition(is_ink)) {
+        (Some(first), Some(last)) => value.get(first..=last).unwrap_or_default(),
+        (_, _) => &[],
     }
 }
 
@@ -180,7 +202,11 @@ fn framing(first: &[u8], fields: &[Field<'_>]) -> Result<At, Refusal> {
     let of = |name: &'static str| {
         fields.iter().filter(move |field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.1)
     };
-    let is_number = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    // As large as the least of the readers behind takes: others would wrap, or stop at their largest.
+    let is_number = |value: &[u8]| {
+        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        digits.is_some_and(|digits| digits.parse::<i64>().is_ok())
+    };
     let mut lengths = of("content-length");
     let length = lengths.next();
     // Two equal lengths are refused too, as nginx does.
@@ -252,6 +278,9 @@ mod tests {
             "Content-Length: 0x5\r\n",
             "Content-Length:\r\n",
             "Content-Length: -1\r\n",
+            "Content-Length: \u{c}5\r\n",
+            "Content-Length: 18446744073709551616\r\n",
+            "Transfer-Encoding: chunked\u{c}\r\n",
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked, chunked\r\n",

@@ -9,6 +9,8 @@ mod ctx;
 mod door;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fuzz_tests;
 mod guard;
 mod handover;
 mod head;

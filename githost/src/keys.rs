@@ -164,6 +164,12 @@ fn split_options(line: &str) -> Option<(Vec<&str>, &str)> {
     None
 }
 
+/// Whether a line lets a key in.
+#[cfg(test)]
+pub(crate) fn admits(line: &str) -> bool {
+    from_line(line).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,8 @@ mod cut;
 mod door;
 mod error;
 mod farewell;
+#[cfg(test)]
+mod fuzz_tests;
 mod host;
 mod host_key;
 mod http;

@@ -2,6 +2,8 @@
 //! what a failed deploy should change is noted in a verdict file, for the server that runs git.
 
 mod deploy;
+#[cfg(test)]
+mod fuzz_tests;
 mod push;
 mod refs;
 

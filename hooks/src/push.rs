@@ -120,7 +120,7 @@ pub async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<
     loop {
         let available = input.fill_buf().await?;
         if available.is_empty() {
-            return Ok(any.then(|| String::from_utf8(line).ok()));
+            return Ok(any.then(|| fitting(line)));
         }
         any = true;
         let end = available.iter().position(|b| *b == b'\n');
@@ -131,10 +131,13 @@ pub async fn line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<
         let used = end.map_or(part, |at| at + 1);
         input.consume(used);
         if end.is_some() {
-            let fits = line.len() <= REF_LINE_BYTES;
-            return Ok(Some(String::from_utf8(line).ok().filter(|_| fits)));
+            return Ok(Some(fitting(line)));
         }
     }
+}
+
+fn fitting(line: Vec<u8>) -> Option<String> {
+    String::from_utf8(line).ok().filter(|line| line.len() <= REF_LINE_BYTES)
 }
 
 #[cfg(test)]
@@ -195,5 +198,13 @@ mod tests {
         let push = push(&format!("{long}{many}")).await;
         assert_eq!(push.unread, 1 + 6);
         assert!(remarks(&push).len() < 500, "{}", remarks(&push));
+    }
+
+    #[tokio::test]
+    async fn a_last_line_without_an_end_is_bounded_as_all_others_are() {
+        for end in ["", "\n"] {
+            let text = format!("{}{end}", "x".repeat(REF_LINE_BYTES + 1));
+            assert_eq!(line(&mut text.as_bytes()).await.expect("read"), Some(None), "{end:?}");
+        }
     }
 }

@@ -167,10 +167,15 @@ fn read(path: &Path) -> Result<Vec<(&'static str, String)>, SettingError> {
         .map(|(key, value)| {
             let setting = SETTINGS.iter().find(|s| s.name == key);
             let setting =
-                setting.ok_or_else(|| SettingError::Unknown { path: path.to_owned(), key: key.clone() })?;
+                setting.ok_or_else(|| SettingError::Unknown { path: path.to_owned(), key: shown(&key) })?;
             Ok((setting.name, written(&value)))
         })
         .collect()
+}
+
+/// A key of a file as an error shows it.
+fn shown(key: &str) -> String {
+    key.chars().take(64).flat_map(char::escape_default).collect()
 }
 
 /// Says what is wrong with a file and in which line, without the line: a password may be in it.

@@ -14,6 +14,8 @@ pub mod config;
 mod dockerfile;
 mod egress;
 pub mod event;
+#[cfg(test)]
+mod fuzz_tests;
 mod gate;
 pub mod limits;
 mod name;

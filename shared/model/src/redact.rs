@@ -54,15 +54,17 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
     }
+    let is_end = |c: char| c.is_whitespace() || URL_ENDS.contains(&c);
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        let end = after.find(|c: char| c.is_whitespace() || URL_ENDS.contains(&c)).unwrap_or(after.len());
-        let (url, more) = after.split_at(end);
-        shown.push_str(before);
-        shown.push_str(&without_secrets(url, is_ssh(&before[..at])));
-        rest = more;
+        let (before, from) = rest.split_at(at);
+        let start =
+            before.char_indices().rev().find(|(_, c)| is_end(*c)).map_or(0, |(i, c)| i + c.len_utf8());
+        let end = from.find(is_end).map_or(rest.len(), |length| at + length);
+        shown.push_str(&rest[..start]);
+        shown.push_str(&hidden_parameters(&without_credentials(&rest[start..end])));
+        rest = &rest[end..];
     }
     shown.push_str(rest);
     Cow::Owned(shown)
@@ -74,7 +76,7 @@ pub fn redacted_url(url: &str) -> Cow<'_, str> {
     let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
     match rest.rsplit_once('@') {
         Some((user, host)) if !(is_ssh(scheme.trim_end_matches("://")) && is_name(user)) => {
-            Cow::Owned(format!("{scheme}{HIDDEN}@{}", hidden_parameters(host)))
+            Cow::Owned(hidden_parameters(&format!("{scheme}{HIDDEN}@{host}")))
         }
         Some(_) | None => redacted(url),
     }
@@ -88,21 +90,35 @@ fn is_name(user: &str) -> bool {
     !user.contains(':')
 }
 
-/// Hides the secrets of a URL, of which everything up to `://` is taken off.
-fn without_secrets(url: &str, ssh: bool) -> String {
-    let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
-    let credentials = match authority.rfind('@') {
-        Some(at) => Some(at),
-        // A password with a slash in it, which is none that a URL may have.
-        None if !is_host(authority) => url.rfind('@'),
-        None => None,
-    };
-    match credentials {
-        Some(at) if !(ssh && is_name(&url[..at])) => {
-            format!("{HIDDEN}@{}", hidden_parameters(&url[at + 1..]))
-        }
-        Some(_) | None => hidden_parameters(url),
+/// Hides the credentials of a URL, and of those in its path and its query.
+fn without_credentials(word: &str) -> String {
+    let mut shown = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(at) = rest.find("://") {
+        let (scheme, url) = rest.split_at(at + 3);
+        shown.push_str(scheme);
+        let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+        let credentials = match authority.rfind('@') {
+            Some(at) => Some(at),
+            // A password with a slash in it, which is none that a URL may have.
+            None if !is_host(authority) => url.rfind('@'),
+            None => None,
+        };
+        rest = match credentials {
+            Some(at) if !(is_ssh(&scheme[..scheme.len() - 3]) && is_name(&url[..at])) => {
+                shown.push_str(HIDDEN);
+                &url[at..]
+            }
+            Some(_) | None => {
+                // The colon may belong to the next `://`.
+                let authority = authority.trim_end_matches(':');
+                shown.push_str(authority);
+                &url[authority.len()..]
+            }
+        };
     }
+    shown.push_str(rest);
+    shown
 }
 
 /// Whether an authority is a host, with a port or without.
@@ -112,20 +128,28 @@ fn is_host(authority: &str) -> bool {
         None => true,
         Some((host, port)) => {
             (!host.is_empty() || authority.ends_with(after_address) && authority.len() > after_address.len())
+                && !port.is_empty()
                 && port.bytes().all(|b| b.is_ascii_digit())
         }
     }
 }
 
+/// Hides the values of parameters that are secrets, in the query, in the fragment, and in what follows a URL in a query.
 fn hidden_parameters(url: &str) -> String {
-    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
-    let shown = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if SECRETS.contains(&name.to_ascii_lowercase().as_str()) => {
-            format!("{name}={HIDDEN}")
+    let mut shown = String::with_capacity(url.len());
+    for (index, piece) in url.split_inclusive(['?', '&', '#', ';']).enumerate() {
+        let pair = piece.trim_end_matches(['?', '&', '#', ';']);
+        match pair.split_once('=') {
+            Some((name, _)) if index > 0 && SECRETS.contains(&name.to_ascii_lowercase().as_str()) => {
+                shown.push_str(name);
+                shown.push('=');
+                shown.push_str(HIDDEN);
+                shown.push_str(&piece[pair.len()..]);
+            }
+            Some(_) | None => shown.push_str(piece),
         }
-        Some(_) | None => pair.to_owned(),
-    });
-    format!("{path}?{}", shown.collect::<Vec<_>>().join("&"))
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -149,6 +173,11 @@ mod tests {
             ("redis://:s3c/ret@host", "redis://***@host"),
             ("redis://:s3c#ret@host", "redis://***@host"),
             ("http://a:s3cr@et@host/?token=s3cret", "http://***@host/?token=***"),
+            ("http://proxy/https://u:s3cret@host/x", "http://proxy/https://***@host/x"),
+            ("http://a/?next=b://u:s3cret@c&token=s3cret#x", "http://a/?next=b://***@c&token=***#x"),
+            ("http://https://u:s3cret@host", "http://***@host"),
+            ("ssh://u@a://u:s3cret@host", "ssh://u@a://***@host"),
+            ("http://a/x#access_token=s3cret", "http://a/x#access_token=***"),
         ] {
             assert_eq!(redacted(text), shown);
         }

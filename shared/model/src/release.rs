@@ -66,7 +66,10 @@ impl FromStr for ReleaseId {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let wrong = || NameError::Release(excerpt(text));
         let (app, number) = text.rsplit_once("-v").ok_or_else(wrong)?;
-        Ok(Self { app: app.parse().map_err(|_| wrong())?, number: number.parse().map_err(|_| wrong())? })
+        let id =
+            Self { app: app.parse().map_err(|_| wrong())?, number: number.parse().map_err(|_| wrong())? };
+        // One way to write it: `blog-v07` and `blog-vv7` are none.
+        if id.to_string() == text { Ok(id) } else { Err(wrong()) }
     }
 }
 
@@ -89,10 +92,11 @@ impl FromStr for InstanceId {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let wrong = || NameError::Instance(excerpt(text));
         let (release, replica) = text.rsplit_once('.').ok_or_else(wrong)?;
-        Ok(Self {
+        let id = Self {
             release: release.parse().map_err(|_| wrong())?,
             replica: replica.parse().map_err(|_| wrong())?,
-        })
+        };
+        if id.to_string() == text { Ok(id) } else { Err(wrong()) }
     }
 }
 
@@ -243,10 +247,21 @@ mod tests {
 
     #[test]
     fn ids_that_are_none_are_refused() {
-        for bad in ["", "blog", "blog-v0", "blog-v", "-v1", "blog-v+1", "blog-v1x", "blog-v99999999999"] {
+        for bad in [
+            "",
+            "blog",
+            "blog-v0",
+            "blog-v",
+            "-v1",
+            "blog-v+1",
+            "blog-v1x",
+            "blog-v99999999999",
+            "blog-v01",
+            "blog-vv1",
+        ] {
             assert!(bad.parse::<ReleaseId>().is_err(), "{bad:?}");
         }
-        for bad in ["blog-v1", "blog-v1.", "blog-v1.x", "blog.1"] {
+        for bad in ["blog-v1", "blog-v1.", "blog-v1.x", "blog.1", "blog-v1.01", "blog-v1.+1"] {
             assert!(bad.parse::<InstanceId>().is_err(), "{bad:?}");
         }
     }

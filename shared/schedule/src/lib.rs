@@ -46,6 +46,9 @@ impl FromStr for Schedule {
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
