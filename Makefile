@@ -14,7 +14,7 @@ SECONDS ?= 60
 # How long `make soak` goes on: make soak MINUTES=5
 MINUTES ?= 30
 
-.PHONY: run build test fuzz soak failure-docs framing-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks clean-data help
+.PHONY: run build test fuzz soak failure-docs framing-docs test-deploys lint deny images image bench bench-wake bench-herd bench-attacks bench-builds clean-data help
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,6 +98,11 @@ bench-attacks: build ## Measure a warm app while func is attacked
 	@.ci/setup bench
 	docker/offline/make-images busybox:stable
 	benches/attacks
+
+bench-builds: build ## Measure pushes that build apart beside pushes that build on the engine that serves
+	@.ci/setup bench
+	docker/offline/make-images busybox:stable debian:bookworm-slim docker:dind
+	benches/builds
 
 clean-data: ## Remove the data of `make run`, its containers, images and network
 	@.ci/clean $(DATA)

@@ -109,11 +109,13 @@ class Engine:
         return self.call("POST", "/networks/create", body)
 
     def remove_all(self, label, prefix):
-        """Removes the containers and networks with a label, and the images under `prefix/`. Repeatable."""
+        """Removes the containers, networks and volumes with a label, and the images under `prefix/`. Repeatable."""
         for container in self.containers(label):
             self.remove(container)
         for network in self.call("GET", "/networks?" + filters([label])):
             self.raw("DELETE", f"/networks/{network['Id']}")
+        for volume in self.call("GET", "/volumes?" + filters([label]))["Volumes"] or []:
+            self.raw("DELETE", f"/volumes/{volume['Name']}")
         for image in self.call("GET", "/images/json?" + filters([label])):
             for tag in image["RepoTags"] or [image["Id"]]:
                 self.raw("DELETE", f"/images/{tag}?force=1")
@@ -122,7 +124,8 @@ class Engine:
                 if tag.startswith(prefix + "/"):
                     self.raw("DELETE", f"/images/{tag}?force=1")
         # The firewall's rules, and the control group of all apps, if they could be made.
-        subprocess.run(["nft", "delete", "table", "inet", f"func_{prefix}"], capture_output=True, check=False)
+        for table in (f"func_{prefix}", f"func_{prefix}-builds"):
+            subprocess.run(["nft", "delete", "table", "inet", table], capture_output=True, check=False)
         for group in glob.glob(f"/sys/fs/cgroup/{prefix}") + glob.glob(f"/sys/fs/cgroup/*/{prefix}"):
             with contextlib.suppress(OSError):
                 os.rmdir(group)

@@ -91,9 +91,9 @@ class Server:
         return self.info["http"].replace("http://", f"http://func:{self.token}@") + f"/{app}.git"
 
     def containers(self, *apps):
-        """Gives the ids of all containers, or of an app's."""
+        """Gives the ids of all instances, or of an app's."""
         of_apps = [f"func.app={app}" for app in apps]
-        return self.engine.containers(f"func.installation={self.installation}", *of_apps)
+        return self.engine.containers("func.instance", f"func.installation={self.installation}", *of_apps)
 
     def awake(self, app):
         """Wakes an app, and gives its container as the engine describes it."""

@@ -34,6 +34,8 @@ const ANSWER_EVERY: Duration = Duration::from_millis(50);
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 /// How long the engine stays when nothing is built: the next push finds it running.
 const UNUSED_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long a build that was ended may take to let go of the engine.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 /// How long its container may take to end: it writes down what it knows of its cache.
 const STOP_WITHIN_S: i32 = 15;
 
@@ -223,17 +225,25 @@ impl Docker {
             return Ok(());
         }
         let mut known = self.builds().turn.lock().await;
-        {
-            let uses = self.builds().uses.lock().unwrap_or_else(PoisonError::into_inner);
-            if uses.count > 0 || (!now && uses.last.elapsed() < UNUSED_MAX) {
+        let began = Instant::now();
+        while !self.may_rest(now) {
+            // A build that was ended a moment ago still lets go of the engine.
+            if !now || began.elapsed() > LET_GO_WITHIN {
                 return Ok(());
             }
+            sleep(ANSWER_EVERY).await;
         }
         known.is_open = false;
+        self.prune_handed_images().await;
         if self.close_build_engine().await? {
             debug!("stopped the build engine: nothing is built");
         }
         Ok(())
+    }
+
+    fn may_rest(&self, now: bool) -> bool {
+        let uses = self.builds().uses.lock().unwrap_or_else(PoisonError::into_inner);
+        uses.count == 0 && (now || uses.last.elapsed() >= UNUSED_MAX)
     }
 
     /// Stops and removes the container, if there is one. Repeatable.

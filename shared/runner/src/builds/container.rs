@@ -107,6 +107,8 @@ impl Docker {
             cpu_shares: Some(CPU_SHARES),
             // Beside the group of all apps, so that the two share CPUs by their weights.
             cgroup_parent: Some(if is_slice { "-.slice" } else { "/" }.to_owned()),
+            // An engine that maps root to another user gives that user none of the capabilities.
+            userns_mode: Some("host".to_owned()),
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
             oom_score_adj: Some(OOM_SCORE_ADJ),
             cap_drop: Some(vec!["ALL".to_owned()]),

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::PoisonError;
 
 use bollard::models::BuildInfo;
-use bollard::query_parameters::RemoveImageOptions;
+use bollard::query_parameters::{PruneImagesOptions, RemoveImageOptions};
 use func_model::{Asks, ImageDigest};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
@@ -74,6 +74,15 @@ impl Docker {
             said: format!("{built} is not there after it was loaded"),
         };
         Ok(found.ok_or_else(lost)?)
+    }
+
+    /// Removes base images whose name has gone to a newer one. Whatever fails is tried again at the next rest.
+    pub(super) async fn prune_handed_images(&self) {
+        let Ok(engine) = self.connect_to_build_engine().await else { return };
+        if let Err(error) = call("remove images", WORK, engine.prune_images(None::<PruneImagesOptions>)).await
+        {
+            debug!(error = %RunnerError::from(error), "the build engine keeps old base images");
+        }
     }
 
     /// Streams an image from one engine to another. Returns what the other says.
