@@ -91,6 +91,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         ended = &mut served => return ended.map(drop).context("serve the builder's sockets"),
         () = std::future::ready(()) => {}
     }
+    match git::remove_stale(&std::env::temp_dir()) {
+        Ok(0) => {}
+        Ok(count) => info!("removed {count} temporary folders of a builder that was killed"),
+        Err(e) => warn!("the temporary folders of older builders cannot be looked at: {e}"),
+    }
     builder.finish_removals().await;
     for _ in 0..BUILDS_AT_ONCE {
         work.spawn(builder.clone().work());

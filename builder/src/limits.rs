@@ -8,8 +8,7 @@ pub const EVENTS_KEPT: usize = 2_000;
 pub const EVENTS_BYTES: usize = 1024 * 1024;
 /// How many lines of a build may wait to be written down.
 pub const LINES_WAITING: usize = 256;
-/// The largest commit object, message and all.
-pub const COMMIT_BYTES: u64 = 1024 * 1024;
+pub use func_model::limits::COMMIT_BYTES;
 /// How many files and folders a commit may have: git and func hold the list of them in memory.
 pub const TREE_ENTRIES: u64 = 500_000;
 /// How deep a commit's folders may lie in one another.

@@ -12,6 +12,7 @@ use crate::limits::{COMMANDS_MAX, DISK_SHARE_KEPT, FREE_BYTES_MIN};
 use crate::process::Git;
 use crate::refusals::Refusals;
 use crate::relay::{Ending, Report, Wire, relay};
+use crate::settle::settle;
 use crate::verdict::Verdict;
 use crate::{HostError, repository};
 
@@ -57,6 +58,7 @@ impl Host {
                 }
                 Program::UploadPack => repository::existing(&data, &wanted.app)?,
             };
+            settle(&place)?;
             Ok::<_, HostError>((place, Verdict::new(&data)?))
         };
         let prepared = tokio::task::spawn_blocking(prepare).await;

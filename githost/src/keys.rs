@@ -49,6 +49,12 @@ pub(crate) struct Keys {
     files: Vec<PathBuf>,
 }
 
+impl Key {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Keys {
     pub(crate) fn new(files: Vec<PathBuf>) -> Self {
         Self { files }
@@ -162,6 +168,24 @@ fn split_options(line: &str) -> Option<(Vec<&str>, &str)> {
         escaped = byte == b'\\' && !escaped;
     }
     None
+}
+
+/// Returns the keys that a file lets in, each with its comment; of a file that cannot be read, none.
+pub(crate) fn listed(path: &Path) -> Vec<(Key, String)> {
+    let text = File::open(path).and_then(|file| {
+        let mut text = String::new();
+        file.take(KEY_FILE_BYTES).read_to_string(&mut text).map(|_| text)
+    });
+    let keyed = |line: &str| from_line(line).ok().map(|key| (key, comment(line).to_owned()));
+    text.unwrap_or_default().lines().filter_map(keyed).collect()
+}
+
+/// Returns what stands behind the key of a line.
+fn comment(line: &str) -> &str {
+    let line = line.trim();
+    let behind = |kind: &str| line.rfind(&format!("{kind} ")).map(|at| &line[at + kind.len() + 1..]);
+    let key = KINDS.iter().filter_map(|kind| behind(kind)).min_by_key(|rest| rest.len());
+    key.and_then(|rest| rest.trim_start().split_once([' ', '\t'])).map_or("", |(_, comment)| comment.trim())
 }
 
 /// Whether a line lets a key in.

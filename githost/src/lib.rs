@@ -18,6 +18,7 @@ mod fuzz_tests;
 mod host;
 mod host_key;
 mod http;
+mod key_watch;
 mod keys;
 pub mod limits;
 mod pace;
@@ -27,6 +28,7 @@ mod process;
 mod refusals;
 mod relay;
 mod repository;
+mod settle;
 mod ssh;
 mod verdict;
 
@@ -45,6 +47,7 @@ pub use error::HostError;
 use crate::door::Door;
 use crate::host::Host;
 use crate::http::Http;
+use crate::key_watch::KeyWatch;
 use crate::keys::Keys;
 use crate::limits::{FAREWELL, HTTP_ROOM, SSH_ROOM};
 use crate::pace::Pace;
@@ -111,10 +114,15 @@ async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()
 
     let mut key_files = vec![data.keys().join("authorized_keys")];
     key_files.extend(extra_keys);
+    let key_watch = Arc::new(KeyWatch::new(&data, key_files.clone()));
+    // Ends with this function.
+    let _watching =
+        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(KeyWatch::watch(key_watch.clone())));
     let host_key = host_key::text(&data, ssh::new_host_key).context("prepare the SSH host key")?;
     let ssh_door = Arc::new(Ssh {
         host: host.clone(),
         keys: Keys::new(key_files),
+        key_watch,
         config: ssh::config(&host_key).context("use the SSH host key")?,
         pace: Pace::new(),
         tasks: tasks.clone(),

@@ -70,6 +70,10 @@ pub const PROTOCOL_BYTES: usize = 128;
 pub const COMMAND_LINE_BYTES: usize = 1_024;
 /// How much is read of one file of public keys.
 pub const KEY_FILE_BYTES: u64 = 1024 * 1024;
+/// How often the files of public keys are looked at, for the audit log.
+pub const KEYS_EVERY: Duration = Duration::from_secs(2);
+/// How many keys one look writes down one by one.
+pub const KEY_LINES_MAX: usize = 50;
 /// The shortest RSA key that is let in, in bits.
 pub const RSA_BITS_MIN: usize = 2_048;
 

@@ -210,3 +210,23 @@ impl Drop for Process {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn git_and_what_it_starts_have_limits_of_memory_and_cpu() {
+        let mut command = Command::new("sh");
+        // Its own limits are set before it reads; those of what it starts are the same.
+        command.args(["-c", "read go; sh -c 'ulimit -d; ulimit -t; ulimit -c'"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut process = Process::new(command.spawn().expect("started")).expect("bounded");
+        let mut pipes = process.pipes().expect("its pipes");
+        tokio::io::AsyncWriteExt::write_all(&mut pipes.stdin, b"go\n").await.expect("written");
+        let mut said = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut pipes.stdout, &mut said).await.expect("read");
+        process.wait().await.expect("ended");
+        assert_eq!(said, format!("{}\n{COMMAND_CPU_SECONDS}\n0\n", COMMAND_MEMORY_BYTES / 1024));
+    }
+}

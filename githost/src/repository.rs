@@ -80,6 +80,7 @@ mod tests {
         assert_eq!(existing(&data, &app).expect("there"), place);
         assert_eq!(fs::read_to_string(place.join("HEAD")).expect("HEAD"), "ref: refs/heads/main\n");
         assert!(Repository::open(&place).expect("open").is_bare());
+        assert!(crate::settle::is_ours(&place.join("config")), "it is as func writes it");
         let names = fs::read_dir(data.projects()).expect("read").count();
         assert_eq!(names, 1, "no temporary folder is left");
     }

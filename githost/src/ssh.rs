@@ -27,7 +27,8 @@ use crate::call::{Call, Protocol};
 use crate::cut::{Allowance, Cut};
 use crate::farewell::Farewell;
 use crate::host::Host;
-use crate::keys::Keys;
+use crate::key_watch::KeyWatch;
+use crate::keys::{Key, Keys};
 use crate::limits::{CHANNELS_MAX, CHUNKS_MAX, ENV_REQUESTS_MAX, FAREWELL, STARTING_BYTES};
 use crate::pace::Pace;
 use crate::places::Place;
@@ -45,6 +46,7 @@ const CROWDED: &str = "func: too many connections: please try again later";
 pub(crate) struct Ssh {
     pub(crate) host: Arc<Host>,
     pub(crate) keys: Keys,
+    pub(crate) key_watch: Arc<KeyWatch>,
     pub(crate) config: Arc<Config>,
     pub(crate) pace: Pace,
     pub(crate) tasks: TaskTracker,
@@ -151,9 +153,10 @@ impl Client {
     async fn judge(&self, key: &russh::keys::PublicKey, algorithm: &Algorithm) -> Result<Auth, Error> {
         // SHA-1 signatures are not offered, and not taken.
         let is_old = matches!(algorithm, Algorithm::Rsa { hash: None });
-        let (keys, bytes) = (self.ssh.keys.clone(), key.to_bytes()?);
+        let (ssh, bytes) = (self.ssh.clone(), key.to_bytes()?);
         // A look that failed lets nobody in.
-        let known = !is_old && tokio::task::spawn_blocking(move || keys.has(&bytes)).await.unwrap_or(false);
+        let known =
+            !is_old && tokio::task::spawn_blocking(move || ssh.lets_in(&bytes)).await.unwrap_or(false);
         if known {
             return Ok(Auth::Accept);
         }
@@ -180,6 +183,22 @@ impl Client {
         });
         Ok(())
     }
+}
+
+impl Ssh {
+    /// Whether a key is let in. A change of the keys is in the audit log before it is of use.
+    fn lets_in(&self, key: &[u8]) -> bool {
+        self.keys.has(key) && {
+            self.key_watch.look();
+            true
+        }
+    }
+}
+
+/// Returns the fingerprint of a key out of a file; of one that russh does not know, its kind.
+pub(crate) fn fingerprint_of(key: &Key) -> String {
+    let known = russh::keys::PublicKey::from_bytes(key.as_bytes());
+    known.map_or_else(|_| "a key that is none".to_owned(), |key| fingerprint(&key))
 }
 
 fn fingerprint(key: &russh::keys::PublicKey) -> String {

@@ -6,6 +6,7 @@ mod deploy;
 mod fuzz_tests;
 mod push;
 mod refs;
+mod size;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use func_model::limits::{REF_UPDATES_MAX, REFS_MAX};
+use func_model::limits::{COMMIT_BYTES, REF_UPDATES_MAX, REFS_MAX};
 use tokio::io::AsyncBufRead;
 
 use crate::HookError;
 use crate::push::line;
+use crate::size::too_large;
 
 /// What git does with a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +18,11 @@ pub enum Admission {
     Refused,
 }
 
-/// Reads the ref lines of a push before git changes a ref, and says why if it must not.
+/// Reads the ref lines of a push before git changes a ref, and says why if it must not. What the push brought is in
+/// `quarantine`, if it brought anything.
 ///
 /// # Errors
-/// [`HookError::Input`] if git's lines or the repository's refs cannot be read, [`HookError::Output`] if the pusher has
+/// [`HookError::Input`] if git's lines, the repository's refs or the push's objects cannot be read, [`HookError::Output`] if the pusher has
 /// left.
 ///
 /// Source: githooks(5), pre-receive.
@@ -28,6 +30,7 @@ pub async fn pre_receive(
     mut input: impl AsyncBufRead + Unpin,
     mut output: impl Write,
     repository: &Path,
+    quarantine: Option<&Path>,
 ) -> Result<Admission, HookError> {
     let (mut changed, mut new) = (0, 0);
     while let Some(line) = line(&mut input).await.map_err(HookError::Input)? {
@@ -39,6 +42,11 @@ pub async fn pre_receive(
         format!("this push changes {changed} refs, at most {REF_UPDATES_MAX} at once: push them in parts")
     } else if new > 0 && new + count(repository).map_err(HookError::Input)? > REFS_MAX {
         format!("the repository would have more than {REFS_MAX} refs: remove some with git push --delete")
+    } else if let Some(quarantine) = quarantine
+        && let Some(id) = too_large(repository, quarantine).await.map_err(HookError::Input)?
+    {
+        let (most, id) = (COMMIT_BYTES / 1024, id.get(..7).unwrap_or(&id));
+        format!("{id} has more than {most} KiB of message: shorten it (git commit --amend) and push again")
     } else {
         return Ok(Admission::Taken);
     };
@@ -93,7 +101,7 @@ mod tests {
 
     async fn asked(repository: &Path, lines: &str) -> (Admission, String) {
         let mut said = Vec::new();
-        let admission = pre_receive(lines.as_bytes(), &mut said, repository).await.expect("asked");
+        let admission = pre_receive(lines.as_bytes(), &mut said, repository, None).await.expect("asked");
         (admission, String::from_utf8(said).expect("text"))
     }
 

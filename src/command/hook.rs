@@ -42,7 +42,8 @@ pub async fn post_receive() -> anyhow::Result<ExitCode> {
 /// Lets a push change the repository in the current folder, or not; git runs its hooks there.
 pub async fn pre_receive() -> anyhow::Result<ExitCode> {
     let input = tokio::io::BufReader::new(tokio::io::stdin());
-    match func_hooks::pre_receive(input, std::io::stdout(), Path::new(".")).await {
+    let quarantine = std::env::var_os("GIT_QUARANTINE_PATH").map(PathBuf::from);
+    match func_hooks::pre_receive(input, std::io::stdout(), Path::new("."), quarantine.as_deref()).await {
         Ok(Admission::Taken) => Ok(ExitCode::SUCCESS),
         Ok(Admission::Refused) | Err(HookError::Output(_)) => Ok(ExitCode::FAILURE),
         Err(e) => Err(e.into()),

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
 /// How long nothing may come before a test gives up: longer than any deadline of func's.
 const SILENT: Duration = Duration::from_secs(120);
@@ -138,4 +138,32 @@ async fn talk(
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     Ok(said)
+}
+
+/// A WebSocket that is open and says nothing.
+pub struct Silent {
+    socket: WebSocket<TcpStream>,
+    opened: Instant,
+}
+
+impl Silent {
+    pub fn open(edge: SocketAddr, app: &str) -> Self {
+        let mut request = format!("ws://{edge}/ws").into_client_request().expect("a request");
+        request.headers_mut().insert("host", format!("{app}.localhost").parse().expect("a header"));
+        let stream = TcpStream::connect(edge).expect("connected");
+        stream.set_read_timeout(Some(SILENT)).expect("set");
+        let (socket, _) = client(request, stream).expect("a WebSocket");
+        Self { socket, opened: Instant::now() }
+    }
+
+    /// Says nothing until it has been open for so long.
+    pub fn stay(&self, open: Duration) {
+        std::thread::sleep(open.saturating_sub(self.opened.elapsed()));
+    }
+
+    /// Says something, and gives what comes back.
+    pub fn echo(&mut self, text: &str) -> String {
+        self.socket.send(Message::text(text)).expect("sent");
+        self.socket.read().expect("an answer").into_text().expect("text").to_string()
+    }
 }

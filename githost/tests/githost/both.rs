@@ -322,3 +322,24 @@ async fn objects_are_checked_and_old_flaws_that_harm_nobody_are_let_in() {
     let said = world.git("work", &["push", &url, "out:other"]).await;
     assert!(!said.ok && said.text.contains("hasDotdot"), "{}", said.text);
 }
+
+/// Git would run this one for the refs of a repository that shares objects; it stands for all that a configuration names.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_program_that_a_repositorys_configuration_names_is_run() {
+    let world = world().await;
+    world.project("work").await;
+    for way in WAYS {
+        let (url, there) = (world.url(way, "blog"), world.repository("blog"));
+        world.must("work", &["push", &url, &format!("main:before-{way:?}")]).await;
+        let (config, mark) = (there.join("config"), world.dir.path().join("mark"));
+        let program = format!("[core]\n\talternateRefsCommand = touch {} #\n", mark.display());
+        let own = std::fs::read_to_string(&config).expect("read");
+        std::fs::write(&config, format!("{own}{program}")).expect("written");
+        let shared = world.dir.path().join("work/.git/objects");
+        std::fs::write(there.join("objects/info/alternates"), format!("{}\n", shared.display()))
+            .expect("written");
+        world.must("work", &["push", &url, &format!("main:after-{way:?}")]).await;
+        assert!(!mark.exists(), "{way:?}");
+        assert_eq!(std::fs::read_to_string(&config).expect("read"), own, "{way:?}");
+    }
+}

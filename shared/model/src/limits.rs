@@ -74,6 +74,8 @@ pub const BACKOFF_MS_MIN: u64 = 1_000;
 pub const BACKOFF_MS_MAX: u64 = 60_000;
 /// The longest line of a hook: two ids of 64 digits, a ref of 255 bytes, two spaces; rounded up.
 pub const REF_LINE_BYTES: usize = 512;
+/// The largest commit or annotated tag, message and all.
+pub const COMMIT_BYTES: u64 = 1024 * 1024;
 /// How many ref updates of one push are read.
 pub const REF_UPDATES_MAX: usize = 10_000;
 /// How many refs a repository may have.

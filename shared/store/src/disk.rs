@@ -169,7 +169,7 @@ pub(crate) fn names(dir: &Path, suffix: &str) -> Result<Vec<AppName>, StoreError
 }
 
 /// Writes a file that is whole or not there: to a temporary file, synced, renamed, the folder synced.
-pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     place(path, bytes, mode, |file, path| file.persist(path).map(drop).map_err(|e| e.error))
 }
 

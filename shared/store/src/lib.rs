@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use audit::{Audit, audited, local};
-pub use disk::DataDir;
+pub use disk::{DataDir, replace};
 pub use layout::{Part, Users};
 pub use lock::Lock;
 pub use log_file::{LogFile, remove_log, tail};

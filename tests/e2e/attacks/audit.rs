@@ -75,3 +75,28 @@ fn the_audit_log_says_who_pushed_rolled_back_removed_made_a_token_or_was_refused
         assert!(!written.contains(&world.token), "the token is in no log");
     }
 }
+
+#[test]
+fn the_audit_log_says_which_keys_were_let_in_and_which_no_longer_are() {
+    let mut world = World::new();
+    let first = fingerprint(&world.path("id_ed25519"));
+    let lines = |world: &World, start: &str| {
+        audit(world, &[]).lines().filter(|line| line.contains(&format!("keys ({start}"))).count()
+    };
+    until("the first key has a line", || lines(&world, &format!("added {first}")) == 1);
+    world.make_key("second", "ed25519");
+    let second = fingerprint(&world.path("second"));
+    let file = world.data().join("keys/authorized_keys");
+    let before = std::fs::read_to_string(&file).expect("read");
+    let key = std::fs::read_to_string(world.path("second.pub")).expect("read");
+    let key = key.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let named = format!("{before}restrict {key} \u{1b}[2Jme\u{202e}@home\n");
+    std::fs::write(&file, &named).expect("written");
+    let line = format!("added {second} me@home)  by local user root (0)");
+    until("the second key has a line", || lines(&world, &line) == 1);
+    world.stop();
+    std::fs::write(&file, &before).expect("written");
+    world.start();
+    until("its removal has a line", || lines(&world, &format!("removed {second} me@home")) == 1);
+    assert_eq!((lines(&world, "added"), lines(&world, "removed")), (2, 1), "{}", audit(&world, &[]));
+}

@@ -90,6 +90,7 @@ fn small_pushes_that_stand_for_large_work_are_refused() {
         assert!(said.contains(reason) && said.contains(hint), "{app}: {said}");
         assert_eq!(world.get("warm.localhost", "/"), answer, "{app}");
     }
+    assert_eq!(repo.git(&["ls-remote", &world.ssh_url("message")]), "", "no ref was made");
     let many: String = (0..10_001).map(|n| format!("create refs/heads/many/{n} {}\n", bombs[0].1)).collect();
     made(&repo, &["update-ref", "--stdin"], many.as_bytes());
     let said = repo.try_git(&["push", &world.ssh_url("many"), "refs/heads/many/*"]).failed();
