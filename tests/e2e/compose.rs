@@ -137,6 +137,12 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     until("it is poised", || world.phase("page") == "poised");
     let (_, head) = world.curl("page.localhost", "/", &["-o", "/dev/null", "-D", "-"]);
     assert!(head.contains("desc=poised"), "{head}");
+    for door in ["edge", "githost"] {
+        let log = compose.run(&["logs", "--no-color", door]);
+        let odd = [" WARN ", " ERROR ", "was not opened"];
+        let odd: Vec<_> = log.lines().filter(|line| odd.iter().any(|word| line.contains(word))).collect();
+        assert!(odd.is_empty(), "the {door} lacks something: {odd:#?}");
+    }
     // Redis comes back empty: what is warm answers, and what sleeps is woken as soon as the cleaner has restored it.
     compose.run(&["restart", "redis"]);
     assert_eq!(world.get("shop.localhost", "/"), (200, "hello two".into()));
@@ -149,10 +155,10 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     serve_under_the_units_filters(&compose);
 }
 
-/// The public doors do their work with the system calls that the systemd units leave them.
+/// Every part does its work with the system calls that its systemd unit leaves it.
 fn serve_under_the_units_filters(compose: &Compose) {
     let mut services = String::from("services:\n");
-    for (part, user) in [("edge", 7001), ("githost", 7002)] {
+    for (part, user) in [("edge", 7001), ("githost", 7002), ("builder", 0), ("cleaner", 0)] {
         let profile = compose.folder.path().join(format!("{part}.json"));
         crate::units::write_seccomp_profile(part, &profile);
         services.push_str(&format!(
@@ -164,7 +170,7 @@ fn serve_under_the_units_filters(compose: &Compose) {
     std::fs::write(compose.folder.path().join("more.yaml"), services).expect("written");
     compose.run(&["up", "-d"]);
     let world = &compose.world;
-    for part in ["edge", "githost"] {
+    for part in ["edge", "githost", "builder", "cleaner"] {
         let options = docker(&["inspect", "-f", "{{.HostConfig.SecurityOpt}}", &compose.container(part)]);
         assert!(options.contains("seccomp") && options.contains("no-new-privileges"), "{options}");
     }
