@@ -112,6 +112,8 @@ fn the_compose_deployment_takes_pushes_over_ssh_and_http_and_sleeps_and_wakes() 
     );
     let app = Repo::app(world, "one");
     let said = app.push(&world.ssh_url("shop")).succeeded();
+    let engine = format!("name=^{}-builds$", world.installation);
+    assert!(!docker(&["ps", "-q", "--filter", &engine]).is_empty(), "it was built apart");
     assert!(said.contains("shop-v1 is live"), "{said}");
     let site = Repo::site(world, "a site");
     site.push(&world.http_url_with("blog", &token)).succeeded();
