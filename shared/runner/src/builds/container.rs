@@ -42,8 +42,8 @@ const CAPABILITIES: [&str; 18] = [
     "SYS_CHROOT",
     "SYS_PTRACE",
 ];
-/// A tenth of what all apps together have: builds use what they leave.
-const CPU_SHARES: i64 = 102;
+/// Half of what all apps together have when both want all CPUs.
+const CPU_SHARES: i64 = 512;
 /// The kernel ends builds before apps, whose value is 500.
 const OOM_SCORE_ADJ: i64 = 700;
 /// Processes of all steps, and how many more the engine itself may have.
