@@ -31,10 +31,16 @@ pub enum Command {
     Releases(Releases),
     /// Make an older release live again
     Rollback(Rollback),
+    /// Keep a release, whatever goes for its age or for space
+    Pin(Pin),
+    /// Let a pinned release go like any other
+    Unpin(Pin),
     /// Remove an app, its releases and its repository
     Rm(Rm),
     /// Add the git remote `func` to the repository in this folder
     Init(Init),
+    /// Show what each app keeps on disk, the budget, and what goes first
+    Df(Df),
     /// Show who pushed, rolled back, removed, made a token, or was refused, and from where
     Audit(Audit),
     /// Make a new token for git over HTTP; the old one is good no more
@@ -167,6 +173,24 @@ pub struct Rollback {
     pub app: AppName,
     /// The release, `v7` [default: the newest before the live one]
     pub to: Option<ReleaseNumber>,
+    #[command(flatten)]
+    pub at: At,
+}
+
+#[derive(Debug, Args)]
+pub struct Pin {
+    pub app: AppName,
+    /// The release, `v7`
+    pub release: ReleaseNumber,
+    #[command(flatten)]
+    pub at: At,
+}
+
+#[derive(Debug, Args)]
+pub struct Df {
+    /// As JSON, sizes in bytes
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub at: At,
 }

@@ -3,6 +3,7 @@
 pub mod apps;
 pub mod audit;
 pub mod deploys;
+pub mod df;
 pub mod doctor;
 pub mod health;
 pub mod hook;

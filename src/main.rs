@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cli::{Cli, Command, Hook};
+use func_model::call::Pin;
 use func_model::{plain_text, redacted};
 use rustix::fs::Mode;
 
@@ -87,8 +88,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Trace(trace) => command::trace::run(&trace).await,
         Command::Releases(releases) => command::releases::run(&releases),
         Command::Rollback(rollback) => command::deploys::rollback(&rollback).await,
+        Command::Pin(pin) => command::deploys::pin(&pin, Pin::Keep).await,
+        Command::Unpin(pin) => command::deploys::pin(&pin, Pin::Lift).await,
         Command::Rm(rm) => command::deploys::remove(&rm).await,
         Command::Init(init) => command::init::run(&init),
+        Command::Df(df) => command::df::run(&df).await,
         Command::Audit(audit) => command::audit::run(&audit),
         Command::Token(token) => command::token::run(&token),
         Command::Prepare(prepare) => command::prepare::run(&prepare),

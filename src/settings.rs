@@ -10,7 +10,7 @@ mod table;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use func_model::{Allowance, Destination, Egress, HostName, SecretUrl};
+use func_model::{Allowance, Destination, DiskLimit, Egress, HostName, SecretUrl};
 use func_runner::Builds;
 
 pub use given::Given;
@@ -51,6 +51,7 @@ pub struct Settings {
     pub context_bytes_max: u64,
     /// `None`: as much as suits the disk.
     pub free_bytes_min: Option<u64>,
+    pub disk: DiskLimit,
     pub retire_drain_ms: u64,
     pub drain_ms: u64,
     pub trusted_proxies: Vec<func_edge::Network>,
@@ -106,6 +107,7 @@ impl Settings {
             from_apps: given.value("from-apps").yes_or_no()?,
             push_bytes_max: given.value("push-size").size_bytes(1024 * 1024)?,
             free_bytes_min: given.value("free-disk").size_or_auto()?,
+            disk: given.value("disk").disk_limit()?,
             context_bytes_max: given.value("context-size").size_bytes(1024 * 1024)?,
             retire_drain_ms: given
                 .value("retire-drain")

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use func_crash::point;
-use func_model::call::{BuildCall, RemoveCall, RollbackCall};
+use func_model::call::{BuildCall, Pin, PinCall, RemoveCall, RollbackCall};
 use func_model::event::BuildEvent;
 use func_model::{AppName, AuditAct, AuditEnd};
 use func_socket::{Caller, line_stream};
@@ -26,6 +26,7 @@ pub fn router(builder: Arc<Builder>) -> Router {
         .route("/builds", post(build))
         .route("/rollbacks", post(roll_back))
         .route("/removals", post(remove))
+        .route("/pins", post(pin))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { (StatusCode::NOT_FOUND, "the builder knows no such call\n") })
         .with_state(builder)
@@ -92,6 +93,29 @@ async fn roll_back(
         let detail = to.map_or_else(|| "the release before".to_owned(), |to| to.to_string());
         write_down(&work, caller, AuditAct::Rollback, &app, ended.is_ok(), &detail).await;
         work.end(&app, &report, ended);
+    });
+    heard(&feed)
+}
+
+async fn pin(
+    State(builder): State<Arc<Builder>>,
+    Extension(caller): Extension<Caller>,
+    Json(call): Json<PinCall>,
+) -> Response {
+    let feed = Feed::new();
+    let told = feed.clone();
+    let work = builder.clone();
+    builder.tasks.spawn(async move {
+        let PinCall { release, pin } = call;
+        let report = Report::unwritten(told);
+        let ended = work.pin(&release, pin).await;
+        let act = match pin {
+            Pin::Keep => AuditAct::Pin,
+            Pin::Lift => AuditAct::Unpin,
+        };
+        let detail = release.number.to_string();
+        write_down(&work, caller, act, &release.app, ended.is_ok(), &detail).await;
+        work.end(&release.app, &report, ended);
     });
     heard(&feed)
 }

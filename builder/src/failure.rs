@@ -1,6 +1,7 @@
 //! Why a deploy, a rollback or a removal failed, and what its pusher is told.
 
 use func_ledger::LedgerError;
+use func_model::limits::PINS_MAX;
 use func_model::{AppName, Capability, HostName, ReleaseId, ReleaseNumber};
 use func_runner::{BuildFailed, OverMemory, RunnerError, StartError};
 use func_store::StoreError;
@@ -57,6 +58,8 @@ pub enum Failure {
     LiveAlready { release: ReleaseId },
     #[error("there is no release {release}")]
     NoRelease { release: ReleaseId, kept: Vec<ReleaseNumber> },
+    #[error("{app} has {} pinned releases, and may have no more", PINS_MAX)]
+    Pins { app: AppName },
     #[error("{app} has no release older than {live}")]
     NoOlder { app: AppName, live: ReleaseNumber },
 }
@@ -112,6 +115,7 @@ impl Failure {
             | Self::NeverLive { .. }
             | Self::LiveAlready { .. }
             | Self::NoRelease { .. }
+            | Self::Pins { .. }
             | Self::NoOlder { .. } => false,
         }
     }
@@ -137,6 +141,9 @@ impl Failure {
                 Some(format!("deploy it with git push; func logs {app} shows what went wrong"))
             }
             Self::LiveAlready { .. } => None,
+            Self::Pins { app } => {
+                Some(format!("unpin one: func releases {app} shows them, func unpin {app} v7"))
+            }
             Self::NoRelease { kept, .. } => Some(kept_hint(kept)),
             Self::NoOlder { .. } => {
                 some("there is no older release to go back to; push an older commit instead")

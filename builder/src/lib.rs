@@ -26,6 +26,7 @@ mod ignore;
 mod image;
 mod layer;
 mod limits;
+mod pins;
 mod project;
 mod queue;
 mod removal;

@@ -2,7 +2,7 @@
 
 use func_crash::point;
 use func_model::event::BuildEvent;
-use func_model::{AppName, Release, ReleaseId, ReleaseNumber};
+use func_model::{AppName, Release, ReleaseId, ReleaseNumber, previous};
 use tokio::time::Instant;
 
 use crate::attempt::Attempt;
@@ -56,8 +56,8 @@ impl Builder {
         };
         let number = match to {
             Some(number) => number,
-            None => match numbers.range(..live).next_back() {
-                Some(number) => *number,
+            None => match previous(&numbers, live) {
+                Some(number) => number,
                 None => return Err(Failure::NoOlder { app: app.clone(), live }),
             },
         };

@@ -1,6 +1,7 @@
 //! What the cleaner answers: on its own socket the apps and their logs, on another one to edges and the builder.
 
 mod apps;
+mod disk;
 mod logs;
 mod rest;
 mod starts;
@@ -17,6 +18,7 @@ pub(crate) fn router(cleaner: Arc<Cleaner>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/apps", get(apps::apps))
+        .route("/disk", get(disk::disk))
         .route("/apps/{app}/logs", get(logs::logs))
         .route("/apps/{app}/rest", post(rest::rest))
         .with_state(cleaner)

@@ -55,7 +55,7 @@ fn is_stale(error: &anyhow::Error) -> bool {
 }
 
 /// Takes the app's deploy lock; `None` while it is being deployed or removed: the builder knows better then.
-fn deploy_lock(cleaner: &Cleaner, app: &AppName) -> anyhow::Result<Option<Lock>> {
+pub(crate) fn deploy_lock(cleaner: &Cleaner, app: &AppName) -> anyhow::Result<Option<Lock>> {
     Ok(Lock::try_deploy(&cleaner.config.data, app)?)
 }
 
@@ -214,6 +214,9 @@ async fn remove_container(
 async fn remove_release(cleaner: &Cleaner, release: &ReleaseId) -> anyhow::Result<()> {
     let Some(_lock) = deploy_lock(cleaner, &release.app)? else { return Ok(()) };
     if cleaner.config.manifests.current(&release.app)? == Some(release.number) {
+        return Ok(());
+    }
+    if cleaner.config.manifests.pinned(&release.app)?.contains(&release.number) {
         return Ok(());
     }
     cleaner.config.manifests.remove(release)?;

@@ -5,6 +5,7 @@
 mod ahead;
 mod api;
 mod bounding;
+mod budget;
 mod cooling;
 mod execute;
 mod freezing;
@@ -29,13 +30,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
 use func_ledger::{Cool, Enter, Promote, Watch};
-use func_model::{LeaseId, NotYet, Release, ReleaseId};
-use func_runner::{Guard, Hold, Look, START_SOCKET, Start, Stop};
+use func_model::{DiskLimit, LeaseId, NotYet, Release, ReleaseId};
+use func_runner::{Guard, Hold, Look, Measure, START_SOCKET, Start, Stop};
 use func_store::{DataDir, Lock, Manifests, Occupancy, Part};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use budget::Budget;
 use guarding::Guarding;
 use places::{Places, places_here};
 use poising::Poises;
@@ -57,6 +59,7 @@ pub struct Config {
     pub hold: Arc<dyn Hold>,
     pub look: Arc<dyn Look>,
     pub guard: Arc<dyn Guard>,
+    pub measure: Arc<dyn Measure>,
     /// The name under which leases are held: another one for every process.
     pub holder: String,
     /// The idle time of releases whose manifest cannot be read.
@@ -65,6 +68,8 @@ pub struct Config {
     pub drain_ms: u64,
     /// How much memory may be spent on what is made ahead; 0: nothing is.
     pub poised_bytes_max: u64,
+    /// How much func may keep on disk.
+    pub disk: DiskLimit,
     /// How much memory frozen instances may keep together; 0: nothing is frozen.
     pub frozen_bytes_max: u64,
 }
@@ -78,6 +83,7 @@ struct Cleaner {
     occupancy: Occupancy,
     places: Arc<Places>,
     poises: Poises,
+    budget: Budget,
     /// Something has changed, or the ledger is lost: plan at once.
     changed: Notify,
     serial: AtomicU64,
@@ -92,6 +98,7 @@ impl Cleaner {
             turns: Arc::default(),
             places: Arc::new(Places::new(places)),
             poises: Poises::default(),
+            budget: Budget::default(),
             changed: Notify::new(),
             serial: AtomicU64::new(0),
         })
@@ -170,6 +177,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         () = work(&cleaner) => Ok(()),
         () = guarding.keep() => Ok(()),
         () = bounding::keep_bounded(cleaner.clone()) => Ok(()),
+        () = budget::keep_within(cleaner.clone()) => Ok(()),
     };
     cleaner.tasks.close();
     cleaner.tasks.wait().await;

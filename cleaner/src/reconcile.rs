@@ -1,6 +1,6 @@
 //! Reconciling: compares what is known with what is seen, at boot, every 30 s, and when something has changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::Context;
 use func_crash::point;
 use func_ledger::{Change, LedgerError};
 use func_model::limits::{POISED_BYTES, RECONCILE_MS};
-use func_model::{InstanceId, Known, ReleaseId, Seen, plan};
+use func_model::{AppName, InstanceId, Known, ReleaseId, ReleaseNumber, Seen, plan};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{sleep, timeout};
@@ -76,7 +76,7 @@ async fn exit(exits: &mut Option<impl Stream<Item = InstanceId> + Unpin>) {
 }
 
 /// Waits until a route has changed, or may have; for ever if nobody tells.
-async fn route_change(changes: &mut Receiver<Change>) {
+pub(crate) async fn route_change(changes: &mut Receiver<Change>) {
     loop {
         match changes.recv().await {
             Ok(Change::Routes | Change::Unknown) | Err(RecvError::Lagged(_)) => return,
@@ -116,27 +116,33 @@ pub(crate) async fn compare(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn known(cleaner: &Cleaner) -> anyhow::Result<(Known, u64)> {
+pub(crate) async fn known(cleaner: &Cleaner) -> anyhow::Result<(Known, u64)> {
     let (records, now_ms) = cleaner.config.watch.records().await?;
     let routes = cleaner.config.watch.routes().await?;
-    let (current, releases) = on_disk(cleaner)?;
+    let OnDisk { current, releases, pinned } = on_disk(cleaner)?;
     let routes = routes.into_iter().map(|(app, route)| (app, route.number)).collect();
     let poised_max = usize::try_from(cleaner.config.poised_bytes_max / POISED_BYTES).unwrap_or(usize::MAX);
     let busy = cleaner.turns.taken();
-    Ok((Known { current, releases, routes, records, busy, poised_max }, now_ms))
+    Ok((Known { current, releases, pinned, routes, records, busy, poised_max }, now_ms))
 }
 
-type OnDisk =
-    (std::collections::BTreeMap<func_model::AppName, func_model::ReleaseNumber>, BTreeSet<ReleaseId>);
+/// What the manifests say.
+pub(crate) struct OnDisk {
+    /// Each app's live number.
+    pub(crate) current: BTreeMap<AppName, ReleaseNumber>,
+    pub(crate) releases: BTreeSet<ReleaseId>,
+    pub(crate) pinned: BTreeSet<ReleaseId>,
+}
 
-/// What the manifests say: each app's live number, and every release.
+/// Reads what the manifests say of all apps.
 pub(crate) fn on_disk(cleaner: &Cleaner) -> anyhow::Result<OnDisk> {
     let manifests = &cleaner.config.manifests;
-    let mut releases = BTreeSet::new();
+    let (mut releases, mut pinned) = (BTreeSet::new(), BTreeSet::new());
     for app in manifests.apps().context("list the apps")? {
-        for number in manifests.numbers(&app).context("list the releases")? {
-            releases.insert(ReleaseId { app: app.clone(), number });
-        }
+        let release = |number| ReleaseId { app: app.clone(), number };
+        releases.extend(manifests.numbers(&app).context("list the releases")?.into_iter().map(release));
+        pinned.extend(manifests.pinned(&app).context("list the pinned releases")?.into_iter().map(release));
     }
-    Ok((manifests.all_current().context("read the live releases")?, releases))
+    let current = manifests.all_current().context("read the live releases")?;
+    Ok(OnDisk { current, releases, pinned })
 }

@@ -31,7 +31,7 @@ pub(crate) async fn restore(cleaner: &Arc<Cleaner>) -> anyhow::Result<()> {
     stops::end_old_stops(cleaner).context("look for stops that failed")?;
     let busy = cleaner.turns.taken();
     let seen = cleaner.config.look.seen().await.context("look at the containers")?;
-    let (current, _) = on_disk(cleaner)?;
+    let current = on_disk(cleaner)?.current;
     let mut restored = Restored::default();
     for (app, number) in &current {
         let id = ReleaseId { app: app.clone(), number: *number };

@@ -84,6 +84,8 @@ impl World {
             hold: engine.clone(),
             look: engine.clone(),
             guard: engine.clone(),
+            measure: engine.clone(),
+            disk: func_model::DiskLimit::Percent(90),
             holder: "cleaner".to_owned(),
             idle_ms: 60_000,
             drain_ms: 3_600_000,

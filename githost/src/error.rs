@@ -22,6 +22,9 @@ pub enum HostError {
     Crowded,
     #[error("the server's disk is nearly full ({} MiB free, {} MiB are kept): nothing was stored; whoever runs it can make room (docker builder prune, func rm <app>), or lower `free-disk`", free / MIB, kept / MIB)]
     LowDisk { free: u64, kept: u64 },
+    /// `why` is the sentence for the pusher.
+    #[error("{why}")]
+    OverBudget { why: String },
     #[error("make the repository of {app}")]
     Make { app: AppName, source: git2::Error },
     #[error("{verb} {path}")]
@@ -42,9 +45,12 @@ impl HostError {
     /// Gives the sentence for the client: what happened and what to do, no path, no chain of causes.
     pub fn text(&self) -> String {
         match self {
-            Self::Name(_) | Self::NotGit(_) | Self::NoSuchApp(_) | Self::Crowded | Self::LowDisk { .. } => {
-                self.to_string()
-            }
+            Self::Name(_)
+            | Self::NotGit(_)
+            | Self::NoSuchApp(_)
+            | Self::Crowded
+            | Self::LowDisk { .. }
+            | Self::OverBudget { .. } => self.to_string(),
             Self::Make { .. }
             | Self::Io { .. }
             | Self::Spawn(_)

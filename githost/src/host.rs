@@ -1,14 +1,15 @@
 //! Serves one git call, whatever door it came through.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use func_crash::point;
-use func_store::{Audit, DataDir};
+use func_store::{Audit, DataDir, disk_report};
 use tokio::sync::Semaphore;
 
 use crate::call::{Call, Program};
 use crate::error::io_error;
-use crate::limits::{COMMANDS_MAX, DISK_SHARE_KEPT, FREE_BYTES_MIN};
+use crate::free_disk::FreeDisk;
+use crate::limits::COMMANDS_MAX;
 use crate::process::Git;
 use crate::refusals::Refusals;
 use crate::relay::{Ending, Report, Wire, relay};
@@ -45,7 +46,8 @@ impl Host {
     /// Serves a call of a client that is let in. A push makes the repository if there is none.
     ///
     /// # Errors
-    /// [`HostError::NoSuchApp`], [`HostError::Crowded`], [`HostError::LowDisk`], and the host's own failures.
+    /// [`HostError::NoSuchApp`], [`HostError::Crowded`], [`HostError::LowDisk`],
+    /// [`HostError::OverBudget`], and the host's own failures.
     pub(crate) async fn serve(&self, call: &Call, wire: &mut Wire) -> Result<Outcome, HostError> {
         let _place = self.places.try_acquire().map_err(|_| HostError::Crowded)?;
         let started = Instant::now();
@@ -54,6 +56,7 @@ impl Host {
             let place = match wanted.program {
                 Program::ReceivePack => {
                     has_room(&data, kept)?;
+                    is_within_budget(&data)?;
                     repository::made(&data, &wanted.app)?
                 }
                 Program::UploadPack => repository::existing(&data, &wanted.app)?,
@@ -79,16 +82,26 @@ impl Host {
     }
 }
 
-/// Refuses a push while the disk of the repositories is nearly full: with less than `kept` bytes free, or, where nobody says
-/// how many, than a share of a small disk.
+/// Refuses a push while the disk of the repositories is nearly full.
 fn has_room(data: &DataDir, kept: Option<u64>) -> Result<(), HostError> {
     let projects = data.projects();
-    let stat =
-        rustix::fs::statvfs(&projects).map_err(|e| io_error("look at the disk of", &projects)(e.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let share = stat.f_blocks.saturating_mul(stat.f_frsize) / DISK_SHARE_KEPT;
-    let kept = kept.unwrap_or(FREE_BYTES_MIN.min(share));
-    if free < kept { Err(HostError::LowDisk { free, kept }) } else { Ok(()) }
+    let found = FreeDisk::of(&projects, kept).map_err(io_error("look at the disk of", &projects))?;
+    let FreeDisk { free, kept } = found;
+    if found.is_low() { Err(HostError::LowDisk { free, kept }) } else { Ok(()) }
+}
+
+/// Refuses a push while the cleaner's last report says that the disk budget is used up. Without a report, or with one that
+/// cannot be read, pushes go on: the disk itself is looked at as well.
+fn is_within_budget(data: &DataDir) -> Result<(), HostError> {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let report = disk_report(data, u64::try_from(now_ms).unwrap_or(u64::MAX)).unwrap_or_else(|e| {
+        tracing::warn!("the disk usage is not known: {}", func_model::chain(&e));
+        None
+    });
+    match report.and_then(|report| report.refusal()) {
+        Some(why) => Err(HostError::OverBudget { why }),
+        None => Ok(()),
+    }
 }
 
 fn log(call: &Call, report: &Report, deploy_failed: bool, started: Instant) {
@@ -113,7 +126,7 @@ fn log(call: &Call, report: &Report, deploy_failed: bool, started: Instant) {
 
 /// Logs what kept a call from being served: the client's own mistake quietly, ours aloud.
 pub(crate) fn log_error(error: &HostError) {
-    if let HostError::LowDisk { .. } = error {
+    if let HostError::LowDisk { .. } | HostError::OverBudget { .. } = error {
         tracing::warn!("a push is refused: {error}");
     } else if error.is_refusal() {
         tracing::debug!("refused: {error}");

@@ -252,7 +252,7 @@ fn refusal(error: &HostError) -> Response {
         HostError::Name(_) | HostError::NotGit(_) => StatusCode::BAD_REQUEST,
         HostError::NoSuchApp(_) => StatusCode::NOT_FOUND,
         HostError::Crowded => StatusCode::SERVICE_UNAVAILABLE,
-        HostError::LowDisk { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        HostError::LowDisk { .. } | HostError::OverBudget { .. } => StatusCode::INSUFFICIENT_STORAGE,
         HostError::Make { .. }
         | HostError::Io { .. }
         | HostError::Spawn(_)

@@ -13,6 +13,7 @@ mod cut;
 mod door;
 mod error;
 mod farewell;
+mod free_disk;
 #[cfg(test)]
 mod fuzz_tests;
 mod host;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::HostError;
+pub use free_disk::FreeDisk;
 
 use crate::door::Door;
 use crate::host::Host;

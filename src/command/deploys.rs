@@ -1,21 +1,28 @@
-//! `func rollback` and `func rm`: what the builder is asked, and what it says.
+//! `func rollback`, `func pin`, `func unpin` and `func rm`: what the builder is asked, and what it says.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use func_model::call::{RemoveCall, RollbackCall};
+use func_model::ReleaseId;
+use func_model::call::{Pin, PinCall, RemoveCall, RollbackCall};
 use func_model::event::BuildEvent;
 use func_store::DataDir;
 use http::Method;
 use serde::Serialize;
 
-use crate::cli::{Rm, Rollback};
+use crate::cli::{self, Rm, Rollback};
 
 /// Makes an older release live again.
 pub async fn rollback(rollback: &Rollback) -> anyhow::Result<ExitCode> {
     let call = RollbackCall { app: rollback.app.clone(), to: rollback.to };
     ask(&rollback.at.data()?, "/rollbacks", &call).await
+}
+
+/// Keeps a release, or lets it go.
+pub async fn pin(given: &cli::Pin, pin: Pin) -> anyhow::Result<ExitCode> {
+    let release = ReleaseId { app: given.app.clone(), number: given.release };
+    ask(&given.at.data()?, "/pins", &PinCall { release, pin }).await
 }
 
 /// Removes an app, after asking.

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use func_githost::FreeDisk;
 use func_ledger::{LedgerError, Redis, Watch};
-use func_model::{BuildEngine, plain_text, redacted};
+use func_model::{BuildEngine, PartReport, plain_text, redacted, size};
 use func_runner::{Docker, Firewall, FirewallError};
 use func_store::{DataDir, Manifests};
 use tokio::time::timeout;
@@ -17,9 +18,9 @@ use crate::cli;
 use crate::server_info::ServerInfo;
 use crate::settings::Settings;
 
-/// Less free disk than this, and builds will fail soon.
-const DISK_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
 const ASK: Duration = Duration::from_secs(5);
+/// For a cleaner that adds up the disk.
+const MEASURE: Duration = Duration::from_secs(30);
 /// A clock before the day that this was written is wrong.
 const EPOCH_MIN_S: u64 = 1_763_000_000;
 /// How far two clocks may differ.
@@ -49,7 +50,8 @@ pub async fn run(doctor: cli::Doctor) -> anyhow::Result<ExitCode> {
         ("dns", dns(&settings.dns)),
         ("git", git().await),
         ("data", data(&settings.data)),
-        ("disk", disk(&settings.data)),
+        ("disk", disk(&settings)),
+        ("budget", budget(&settings.data, running).await),
         ("server", server(&settings.data, running)),
         ("edge port", ports("edge-listen", &settings.edge_listen, &own)),
         ("ssh port", ports("ssh-listen", &settings.ssh_listen, &own)),
@@ -210,21 +212,42 @@ fn data(path: &Path) -> Finding {
     }
 }
 
-fn disk(path: &Path) -> Finding {
-    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-    match rustix::fs::statvfs(existing) {
-        Ok(stat) => {
-            let free = stat.f_bavail * stat.f_frsize;
-            let shown = format!("{:.1} GiB free at {}", free as f64 / (1 << 30) as f64, existing.display());
-            if free < DISK_BYTES_MIN {
+/// Whether pushes find room, by the setting `free-disk`.
+fn disk(settings: &Settings) -> Finding {
+    let existing = settings.data.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    match FreeDisk::of(existing, settings.free_bytes_min) {
+        Ok(disk) => {
+            let shown = format!("{} free at {}", size(disk.free), existing.display());
+            if disk.is_low() {
+                let what = format!("{shown}: with less than {} pushes are refused", size(disk.kept));
                 return Odd(
-                    shown,
+                    what,
                     "make room: docker builder prune, and func rm for apps that are not needed".into(),
                 );
             }
             Fine(shown)
         }
         Err(e) => Wrong(format!("{}: {e}", existing.display()), "choose another folder with --data".into()),
+    }
+}
+
+/// Whether what func keeps is within the setting `disk`, as a func that runs measures it.
+async fn budget(data: &Path, running: bool) -> Finding {
+    let Some(data) = DataDir::at(data).ok().filter(|_| running) else {
+        return Fine("kept when func runs".into());
+    };
+    let report = match super::df::ask(&data, MEASURE).await {
+        Ok(report) => report,
+        Err(e) => return Odd(format!("not known: {}", chain(e)), "read what the cleaner logs".into()),
+    };
+    let part = |part: &PartReport| format!("{} of {}", size(part.used_bytes), size(part.budget_bytes));
+    let used = report.parts.iter().map(part).collect::<Vec<_>>().join(" and ");
+    match report.refusal() {
+        Some(_) => Odd(
+            format!("used up, {used}: pushes are refused"),
+            "func df shows what takes it; func rm and func unpin make room, and the setting `disk` gives more".into(),
+        ),
+        None => Fine(format!("{used} used")),
     }
 }
 

@@ -14,7 +14,7 @@ pub fn run(releases: &Releases) -> anyhow::Result<ExitCode> {
     let app = &releases.app;
     let data = releases.at.data()?;
     let manifests = Manifests::new(data.clone());
-    let (numbers, live) = (manifests.numbers(app)?, manifests.current(app)?);
+    let (numbers, live, pinned) = (manifests.numbers(app)?, manifests.current(app)?, manifests.pinned(app)?);
     let known = !numbers.is_empty() || data.repository(app).exists();
     ensure!(known, "there is no app {app}: see func apps");
     if numbers.is_empty() {
@@ -25,14 +25,15 @@ pub fn run(releases: &Releases) -> anyhow::Result<ExitCode> {
     let mut rows = vec![["RELEASE", "REVISION", "RECIPE", "MADE", ""].map(String::from).to_vec()];
     for number in numbers.into_iter().rev() {
         let Some(release) = manifests.release(&ReleaseId { app: app.clone(), number })? else { continue };
-        let mark = if live == Some(number) { "live" } else { "" };
+        let marks = [(live == Some(number), "live"), (pinned.contains(&number), "pinned")];
+        let marks: Vec<_> = marks.into_iter().filter_map(|(has, mark)| has.then_some(mark)).collect();
         let revision = release.revision.short().to_owned();
         rows.push(vec![
             number.to_string(),
             revision,
             release.recipe,
             ago(release.created_ms, now_ms),
-            mark.into(),
+            marks.join(", "),
         ]);
     }
     print_table(&rows);

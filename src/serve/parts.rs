@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
-use func_runner::{Config as DockerConfig, Docker, Guard, Hold, Look, Make, Remote, Start, Stop};
+use func_runner::{Config as DockerConfig, Docker, Guard, Hold, Look, Make, Measure, Remote, Start, Stop};
 use func_socket::descriptors::Shares;
 use func_store::{DataDir, Manifests};
 use tokio::task::JoinSet;
@@ -210,6 +210,8 @@ impl Parts {
             stop: Arc::new(self.docker.clone()) as Arc<dyn Stop>,
             look: Arc::new(self.docker.clone()) as Arc<dyn Look>,
             guard: Arc::new(self.docker.clone()) as Arc<dyn Guard>,
+            measure: Arc::new(self.docker.clone()) as Arc<dyn Measure>,
+            disk: self.settings.disk,
             start: Arc::new(self.docker.clone()) as Arc<dyn Start>,
             hold: Arc::new(self.docker.clone()) as Arc<dyn Hold>,
             enter: self.ledger.enter.clone(),

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use func_model::config::{duration_ms, size_bytes};
-use func_model::{BuildEngine, Destination, Egress, HostName, SecretUrl, redacted_url};
+use func_model::{BuildEngine, Destination, DiskLimit, Egress, HostName, SecretUrl, redacted_url};
 use thiserror::Error;
 
 use super::given::{Source, Value};
 use super::table::SETTINGS;
+
+/// The smallest disk budget: less than a few small apps take.
+const DISK_BYTES_LEAST: u64 = 16 * 1024 * 1024;
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +190,19 @@ impl Value {
             ("auto", _) => Ok(None),
             (_, Some(bytes)) => Ok(Some(bytes)),
             (_, None) => Err(self.wrong("a size like 512M or 8G, or `auto`")),
+        }
+    }
+
+    /// A size, or a share of the disk: `60%`.
+    pub(super) fn disk_limit(&self) -> Result<DiskLimit, SettingError> {
+        let text = self.text.trim();
+        let share = text.strip_suffix('%').map(|percent| percent.trim().parse());
+        match (share, size_bytes(text)) {
+            (Some(Ok(percent @ 1..=95)), _) => Ok(DiskLimit::Percent(percent)),
+            (None, Some(bytes @ DISK_BYTES_LEAST..)) => Ok(DiskLimit::Bytes(bytes)),
+            (Some(_), _) | (None, Some(_) | None) => {
+                Err(self.wrong("a size of at least 16M, like 40G, or a share of the disk from 1% to 95%"))
+            }
         }
     }
 

@@ -100,6 +100,11 @@ pub const SETTINGS: &[Setting] = &[
         "auto",
         "how much of the data folder's disk stays free: with less, pushes are refused; `auto`: 1G, or a twentieth of a small disk",
     ),
+    setting(
+        "disk",
+        "60%",
+        "the most disk that images, build cache, repositories and logs take together: a size, or a share of the disk; beyond it what was used least recently goes, then pushes are refused",
+    ),
     setting("context-size", "8G", "the most that the files of one commit may be when it is built, from 1M"),
     setting(
         "retire-drain",

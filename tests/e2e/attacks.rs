@@ -4,6 +4,7 @@
 mod audit;
 mod builds;
 mod connections;
+mod disk;
 mod files;
 mod framing;
 mod handshakes;

@@ -11,9 +11,10 @@ fn text(out: &Output) -> String {
 
 #[test]
 fn every_command_has_help() {
-    for command in
-        ["", "serve", "apps", "logs", "releases", "rollback", "rm", "init", "token", "doctor", "health"]
-    {
+    for command in [
+        "", "serve", "apps", "logs", "releases", "rollback", "pin", "unpin", "rm", "df", "init", "token",
+        "doctor", "health",
+    ] {
         let args = [command, "--help"];
         let args = args.iter().filter(|a| !a.is_empty());
         let out = Command::new(env!("CARGO_BIN_EXE_func")).args(args).output().expect("func runs");

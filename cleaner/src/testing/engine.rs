@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use func_model::{Claim, GateName, InstanceId, Poised, Release, Seen, SeenContainer, SeenState};
+use func_model::{
+    CacheUsage, Claim, GateName, InstanceId, Layers, Poised, Release, ReleaseId, Seen, SeenContainer,
+    SeenState,
+};
 use func_runner::{
-    BoundError, Guard, GuardError, Hold, How, Kept, LineStream, Look, RunnerError, Start, StartError,
-    StartTimes, Started, State, Stop,
+    BoundError, Guard, GuardError, Hold, How, Kept, LineStream, Look, Measure, RunnerError, Start,
+    StartError, StartTimes, Started, State, Stop,
 };
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
@@ -42,6 +46,10 @@ pub(crate) struct EngineState {
     pub(crate) failing_pauses: usize,
     pub(crate) failing_resumes: usize,
     pub(crate) failing_poises: usize,
+    pub(crate) images: Vec<(ReleaseId, Layers)>,
+    pub(crate) cache: CacheUsage,
+    /// To how many bytes the cache was pruned, each time.
+    pub(crate) pruned: Vec<u64>,
     gates: u128,
 }
 
@@ -66,6 +74,9 @@ impl Engine {
             failing_pauses: 0,
             failing_resumes: 0,
             failing_poises: 0,
+            images: Vec::new(),
+            cache: CacheUsage::default(),
+            pruned: Vec::new(),
             gates: 0,
         }))
     }
@@ -220,8 +231,24 @@ impl Stop for Engine {
         Ok(())
     }
 
-    async fn prune(&self, _: u64) -> Result<u64, RunnerError> {
+    async fn prune(&self, cache_bytes_max: u64) -> Result<u64, RunnerError> {
+        self.state().pruned.push(cache_bytes_max);
         Ok(0)
+    }
+}
+
+#[async_trait]
+impl Measure for Engine {
+    async fn images(&self) -> Result<Vec<(ReleaseId, Layers)>, RunnerError> {
+        Ok(self.state().images.clone())
+    }
+
+    async fn cache(&self) -> Result<CacheUsage, RunnerError> {
+        Ok(self.state().cache)
+    }
+
+    async fn root(&self) -> Result<Option<PathBuf>, RunnerError> {
+        Ok(None)
     }
 }
 

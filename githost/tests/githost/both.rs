@@ -1,8 +1,12 @@
 //! What holds for a push and a clone, whichever door they take.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use func_model::limits::DISK_REPORT_MS_MAX;
+use func_model::{DiskBudget, DiskReport, DiskUsage};
+use func_store::write_disk_report;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::world::{LIMIT, WAYS, Way, world};
@@ -297,6 +301,33 @@ async fn a_push_to_a_disk_that_is_nearly_full_is_refused_before_anything_is_stor
         let copy = format!("copy-{way:?}");
         world.must(".", &["clone", "--quiet", &world.url(way, "before"), &copy]).await;
     }
+}
+
+/// What the cleaner measured decides, but not for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_beyond_the_disk_budget_is_refused_before_anything_is_stored() {
+    let world = world().await;
+    world.project("work").await;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as u64;
+    let write = |at_ms, budget_mib: u64| {
+        let usage = DiskUsage { own_bytes: 3 << 20, ..DiskUsage::default() };
+        let budget = DiskBudget::Whole(budget_mib << 20);
+        let report = DiskReport::new(at_ms, &usage, &BTreeSet::new(), budget);
+        write_disk_report(&world.data, &report).expect("written");
+    };
+    write(now_ms, 2);
+    for way in WAYS {
+        let said = world.git("work", &["push", &world.url(way, "blog"), "main"]).await;
+        assert!(!said.ok && said.text.contains("3.0 MiB of 2.0 MiB"), "{way:?}: {}", said.text);
+        assert!(said.text.contains("func df"), "{way:?}: {}", said.text);
+        assert!(!world.repository("blog").exists(), "{way:?}");
+    }
+    write(now_ms, 3);
+    world.must("work", &["push", &world.url(Way::Ssh, "blog"), "main"]).await;
+    write(now_ms - DISK_REPORT_MS_MAX - 1, 2);
+    world.must("work", &["push", &world.url(Way::Ssh, "shop"), "main"]).await;
+    std::fs::write(world.data.run("deploy/disk.json"), "{").expect("spoilt");
+    world.must("work", &["push", &world.url(Way::Http, "third"), "main"]).await;
 }
 
 /// Modes and names as programs of 2005 wrote them are let in, folders that would be outside of a checkout are not.

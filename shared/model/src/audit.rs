@@ -37,6 +37,9 @@ pub enum AuditAct {
     Push,
     Rollback,
     Remove,
+    /// A release is kept, whatever goes for its age or for space.
+    Pin,
+    Unpin,
     /// A new token for git over HTTP.
     Token,
     /// The public keys that are let in are others than before.
@@ -51,6 +54,8 @@ impl fmt::Display for AuditAct {
             Self::Push => "push",
             Self::Rollback => "rollback",
             Self::Remove => "remove",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
             Self::Token => "token",
             Self::Keys => "keys",
             Self::Login => "login",

@@ -22,6 +22,21 @@ pub struct RollbackCall {
     pub to: Option<ReleaseNumber>,
 }
 
+/// `POST /pins` of the builder: keep a release, or let it go. Answered by `BuildEvent` lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinCall {
+    pub release: ReleaseId,
+    pub pin: Pin,
+}
+
+/// What becomes of a release's pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pin {
+    Keep,
+    Lift,
+}
+
 /// `POST /removals` of the builder: remove the app, its releases and its repository. Answered by `BuildEvent` lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveCall {

@@ -6,11 +6,13 @@
 mod address_block;
 mod allowance;
 mod audit;
+mod budget;
 mod build_engine;
 pub mod call;
 mod capability;
 mod chain;
 pub mod config;
+mod disk_report;
 mod dockerfile;
 mod egress;
 pub mod event;
@@ -33,9 +35,14 @@ mod utc;
 pub use address_block::AddressBlock;
 pub use allowance::{Allowance, LEAST, LIMIT_KEYS, LimitsTable, RESOURCES};
 pub use audit::{AuditAct, AuditEnd, AuditRecord, Principal};
+pub use budget::{
+    CacheUsage, DiskBudget, DiskLimit, DiskPart, DiskUsage, Eviction, ImageUsage, Layers, LogUsage, ROTATED,
+    Volume, evictions, in_use, protected,
+};
 pub use build_engine::{BuildEngine, BuildEngineError};
 pub use capability::{Capability, NotCapability};
 pub use chain::chain;
+pub use disk_report::{AppDisk, DiskReport, PartReport, size};
 pub use dockerfile::Asks;
 pub use egress::{Block, Destination, DestinationError, Egress, EgressError};
 pub use gate::GateName;
@@ -46,7 +53,7 @@ pub use record::{Act, Outcome, Record, Stale, backoff_ms};
 pub use redact::{SecretUrl, redacted, redacted_url};
 pub use refs::{LineError, RefUpdate};
 pub use refusal::Refusal;
-pub use release::{Freeze, InstanceId, Release, ReleaseId, ReleaseNumber, Resources};
+pub use release::{Freeze, InstanceId, Release, ReleaseId, ReleaseNumber, Resources, previous};
 pub use route::{Route, RouteTable, host_of};
 pub use terminal::{plain_line, plain_text};
 pub use utc::utc;

@@ -64,6 +64,14 @@ pub const LOG_FILE_BYTES: u64 = 4 * 1024 * 1024;
 pub const AUDIT_FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// How many releases of an app are kept, the live one included.
 pub const RELEASES_KEPT: usize = 5;
+/// How many releases of an app may be pinned: each keeps an image.
+pub const PINS_MAX: usize = 20;
+/// How often what is on disk is measured while nothing happens.
+pub const DISK_EVERY_MS: u64 = 5 * 60_000;
+/// How old a measurement may be to refuse a push: the cleaner may be away, and space made since.
+pub const DISK_REPORT_MS_MAX: u64 = 3 * DISK_EVERY_MS;
+/// How many of the things that go next are shown.
+pub const DISK_NEXT_MAX: usize = 10;
 /// How often the cleaner compares what is known with what is seen.
 pub const RECONCILE_MS: u64 = 30_000;
 /// How often the cleaner looks for what is idle.

@@ -16,6 +16,8 @@ pub struct Known {
     pub current: BTreeMap<AppName, ReleaseNumber>,
     /// Every release that has a manifest.
     pub releases: BTreeSet<ReleaseId>,
+    /// Releases that somebody said to keep.
+    pub pinned: BTreeSet<ReleaseId>,
     /// The live release of each app in the ledger.
     pub routes: BTreeMap<AppName, ReleaseNumber>,
     pub records: BTreeMap<InstanceId, Record>,
@@ -312,18 +314,20 @@ fn container_step(known: &Known, seen: &SeenContainer, now_ms: u64) -> Option<St
 }
 
 /// Whether any replica of a release has a record.
-fn recorded(known: &Known, release: &ReleaseId) -> bool {
+pub(crate) fn recorded(known: &Known, release: &ReleaseId) -> bool {
     let first = InstanceId { release: release.clone(), replica: 0 };
     known.records.range(first..).next().is_some_and(|(id, _)| id.release == *release)
 }
 
-/// Releases beyond the newest that are kept; never the live one, never one with a record.
+/// Releases beyond the newest that are kept; never the live one, one with a record, or one that is pinned.
 fn old_releases(known: &Known) -> Vec<ReleaseId> {
     let mut by_app: BTreeMap<&AppName, Vec<&ReleaseId>> = BTreeMap::new();
     for release in &known.releases {
         by_app.entry(&release.app).or_default().push(release);
     }
-    let in_use = |r: &ReleaseId| known.current.get(&r.app) == Some(&r.number) || recorded(known, r);
+    let in_use = |r: &ReleaseId| {
+        known.current.get(&r.app) == Some(&r.number) || recorded(known, r) || known.pinned.contains(r)
+    };
     by_app
         .into_values()
         .flat_map(|mut releases| {

@@ -35,8 +35,7 @@ fn known(record: Option<Record>) -> Known {
         releases: BTreeSet::from([live.clone()]),
         routes: BTreeMap::from([(live.app.clone(), live.number)]),
         records: record.map(|r| (live.instance(), r)).into_iter().collect(),
-        busy: BTreeSet::new(),
-        poised_max: 0,
+        ..Known::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Releases and instances: what can run, and one running copy of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,6 +19,11 @@ impl ReleaseNumber {
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+}
+
+/// Returns the release that a rollback goes to unless it is told another: the newest that is older than the live one.
+pub fn previous(numbers: &BTreeSet<ReleaseNumber>, live: ReleaseNumber) -> Option<ReleaseNumber> {
+    numbers.range(..live).next_back().copied()
 }
 
 impl fmt::Display for ReleaseNumber {

@@ -17,6 +17,7 @@ use crate::call::{ASK, call};
 use crate::disk::{self, Quota};
 use crate::guard::{self, Outbound};
 use crate::image::Images;
+use crate::measure::KnownLayers;
 use crate::parent::Parent;
 use crate::remove::Burials;
 use crate::{RunnerError, resolver};
@@ -72,6 +73,7 @@ struct Inner {
     config: Config,
     engine: OnceCell<bollard::Docker>,
     images: Images,
+    layers: KnownLayers,
     burials: Burials,
     addresses: Addresses,
     firewall: guard::Found,
@@ -95,6 +97,7 @@ impl Docker {
                 config,
                 engine: OnceCell::new(),
                 images: Images::default(),
+                layers: KnownLayers::default(),
                 burials: Burials::default(),
                 addresses: Addresses::new(),
                 firewall: guard::Found::new(),
@@ -156,6 +159,10 @@ impl Docker {
         &self.inner.images
     }
 
+    pub(crate) fn known_layers(&self) -> &KnownLayers {
+        &self.inner.layers
+    }
+
     /// Gives the turns of containers that are being removed.
     pub(crate) fn burials(&self) -> &Burials {
         &self.inner.burials
@@ -181,6 +188,11 @@ impl Docker {
 
     pub(crate) fn builds(&self) -> &builds::Engine {
         &self.inner.builds
+    }
+
+    /// Whether the engine is reached over the network: its paths are not this machine's.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.config().socket.as_deref().is_some_and(is_remote)
     }
 
     /// Gives the connection; the first call agrees with the engine on a version.
@@ -216,6 +228,10 @@ impl Docker {
     }
 }
 
+fn is_remote(socket: &str) -> bool {
+    socket.starts_with("tcp://") || socket.starts_with("http://")
+}
+
 /// Connects to an engine, and agrees with it on a version.
 pub(crate) async fn connect(socket: &str) -> Result<bollard::Docker, RunnerError> {
     // A build that pulls from a registry fetches its token over TLS, in bollard, with the process' provider.
@@ -223,7 +239,7 @@ pub(crate) async fn connect(socket: &str) -> Result<bollard::Docker, RunnerError
         // It fails only if somebody else was faster: then there is one.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    let engine = match socket.starts_with("tcp://") || socket.starts_with("http://") {
+    let engine = match is_remote(socket) {
         true => bollard::Docker::connect_with_http(socket, NO_TIMEOUT_S, &API_VERSION),
         false => bollard::Docker::connect_with_unix(socket, NO_TIMEOUT_S, &API_VERSION),
     };

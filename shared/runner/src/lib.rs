@@ -1,7 +1,7 @@
 //! What runs instances: one Docker Engine, through its API.
 //!
 //! A service is handed the one trait that its work needs: the edge `Start`, the builder `Make` (and `Start`, for the
-//! smoke test of a deploy), the cleaner `Start`, `Hold`, `Stop` and `Look`. `Docker` is all five; `Remote` is the
+//! smoke test of a deploy), the cleaner `Start`, `Hold`, `Stop`, `Look` and `Measure`. `Docker` is all six; `Remote` is the
 //! cleaner's `Start` for those who have no Docker.
 
 mod addresses;
@@ -25,6 +25,7 @@ mod image;
 mod lines;
 mod look;
 mod make;
+mod measure;
 mod memory;
 mod network;
 mod output;
@@ -46,6 +47,7 @@ pub use firewall::{Firewall, FirewallError, Guarded, Kept, Policy};
 pub use gate::{GateError, open_gate};
 pub use guard::{Guard, GuardError, Outbound};
 pub use make::{BuildFailed, BuildJob, ImageFacts, Make};
+pub use measure::Measure;
 pub use parent::{BoundError, memory_bound, remove_group};
 pub use power::{
     BuildLines, ByteStream, Hold, How, LineStream, Look, OverMemory, RunnerError, Start, StartError,

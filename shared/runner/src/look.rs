@@ -80,7 +80,7 @@ fn now() -> String {
 }
 
 /// Reads `func/blog:v7`; `None` if it is another's.
-fn seen_image(tag: String, installation: &str) -> Option<SeenImage> {
+pub(crate) fn seen_image(tag: String, installation: &str) -> Option<SeenImage> {
     let (app, number) = tag.strip_prefix(installation)?.strip_prefix('/')?.split_once(':')?;
     let release = ReleaseId { app: app.parse().ok()?, number: number.parse().ok()? };
     Some(SeenImage { tag, release })

@@ -44,18 +44,23 @@ impl Docker {
 
     /// Prunes the engine's build cache down to a size, the least recently used first. Gives the bytes that became free.
     pub(crate) async fn prune_cache(&self, bytes_max: u64) -> Result<u64, RunnerError> {
-        // An engine that is told no size keeps nothing, and 0 is none.
-        let keep = i64::try_from(bytes_max).unwrap_or(i64::MAX).max(1);
-        // bollard knows only the name of API 1.48 and later; the engines before it know only `keep-storage`.
-        let options = PruneBuildOptions { reserved_space: Some(keep), ..Default::default() };
-        let engine = self.engine().await?.clone().with_request_modifier(move |mut request| {
-            *request.uri_mut() =
-                keeping(request.uri(), keep).parse().expect("a number is added to the query of a valid URI");
-            request
-        });
-        let pruned = call("prune the build cache", PRUNE, engine.prune_build(Some(options))).await?;
-        Ok(bytes(pruned.space_reclaimed))
+        prune_cache(self.engine().await?, bytes_max).await
     }
+}
+
+/// As [`Docker::prune_cache`], of any engine.
+pub(crate) async fn prune_cache(engine: &bollard::Docker, bytes_max: u64) -> Result<u64, RunnerError> {
+    // An engine that is told no size keeps nothing, and 0 is none.
+    let keep = i64::try_from(bytes_max).unwrap_or(i64::MAX).max(1);
+    // bollard knows only the name of API 1.48 and later; the engines before it know only `keep-storage`.
+    let options = PruneBuildOptions { reserved_space: Some(keep), ..Default::default() };
+    let engine = engine.clone().with_request_modifier(move |mut request| {
+        *request.uri_mut() =
+            keeping(request.uri(), keep).parse().expect("a number is added to the query of a valid URI");
+        request
+    });
+    let pruned = call("prune the build cache", PRUNE, engine.prune_build(Some(options))).await?;
+    Ok(bytes(pruned.space_reclaimed))
 }
 
 fn dangling(mut filters: HashMap<String, Vec<String>>) -> HashMap<String, Vec<String>> {

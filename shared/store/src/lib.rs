@@ -3,6 +3,7 @@
 //! ```text
 //! projects/<app>.git            bare repositories
 //! manifest/<app>/v8.json        one file per release, never changed afterwards
+//! manifest/<app>/v8.pin         this release stays until it is unpinned
 //! manifest/<app>/current        the number of the live release: the durable commit point of a deploy
 //! manifest/<app>/last           the highest number ever given to a release
 //! manifest/<app>/failed         the revision whose deploy failed last: not tried again at boot
@@ -21,7 +22,9 @@ mod lock;
 mod log_file;
 mod manifests;
 mod occupancy;
+mod pins;
 mod token;
+mod usage;
 
 use std::io;
 use std::path::PathBuf;
@@ -36,6 +39,7 @@ pub use log_file::{LogFile, remove_log, tail};
 pub use manifests::Manifests;
 pub use occupancy::{Occupancy, Occupied, Vacant};
 pub use token::Token;
+pub use usage::{FolderUsage, disk_report, remove_rotated, volume, write_disk_report};
 
 /// Why the disk could not be read or written.
 #[derive(Debug, Error)]

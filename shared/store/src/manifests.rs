@@ -22,11 +22,11 @@ impl Manifests {
         Self { data }
     }
 
-    fn dir(&self, app: &AppName) -> PathBuf {
+    pub(crate) fn dir(&self, app: &AppName) -> PathBuf {
         self.data.manifest().join(app.as_str())
     }
 
-    fn file(&self, id: &ReleaseId) -> PathBuf {
+    pub(crate) fn file(&self, id: &ReleaseId) -> PathBuf {
         self.dir(&id.app).join(format!("{}.json", id.number))
     }
 
@@ -50,6 +50,15 @@ impl Manifests {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn numbers(&self, app: &AppName) -> Result<BTreeSet<ReleaseNumber>, StoreError> {
+        self.numbers_with(app, ".json")
+    }
+
+    /// Returns the numbers by which files of an app with this suffix are named.
+    pub(crate) fn numbers_with(
+        &self,
+        app: &AppName,
+        suffix: &str,
+    ) -> Result<BTreeSet<ReleaseNumber>, StoreError> {
         let dir = self.dir(app);
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -60,7 +69,7 @@ impl Manifests {
         for entry in entries {
             let name = entry.map_err(io_error("read", &dir))?.file_name();
             let number: Option<ReleaseNumber> =
-                name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse().ok());
+                name.to_str().and_then(|n| n.strip_suffix(suffix)).and_then(|n| n.parse().ok());
             numbers.extend(number);
         }
         Ok(numbers)
@@ -120,7 +129,11 @@ impl Manifests {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn set_current(&self, id: &ReleaseId) -> Result<(), StoreError> {
-        replace(&self.dir(&id.app).join("current"), format!("{}\n", id.number.0).as_bytes(), 0o644)
+        let before = self.current(&id.app).ok().flatten();
+        replace(&self.dir(&id.app).join("current"), format!("{}\n", id.number.0).as_bytes(), 0o644)?;
+        let before = before.map(|number| ReleaseId { app: id.app.clone(), number });
+        before.iter().chain([id]).for_each(|id| self.touch(id));
+        Ok(())
     }
 
     /// Takes the next number for a new release, durably: no number is given twice, even when its deploy fails.
@@ -237,7 +250,7 @@ impl Manifests {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use func_model::RESOURCES;
@@ -250,7 +263,7 @@ mod tests {
         (dir, Manifests::new(data))
     }
 
-    fn release(name: &str) -> Release {
+    pub(crate) fn release(name: &str) -> Release {
         Release {
             id: name.parse().expect("a release"),
             revision: "a".repeat(40).parse().expect("a revision"),

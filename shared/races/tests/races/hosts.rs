@@ -1,6 +1,7 @@
 //! The processes: an edge, the cleaner, the way from the one to the other. Each can be killed and comes back.
 
 use std::hash::Hash;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use func_ledger::Memory;
 use func_model::limits::{DRAIN_MS, POISED_BYTES};
-use func_model::{Claim, HostName, InstanceId};
-use func_runner::{RunnerError, Start, StartError, Started, State};
+use func_model::{CacheUsage, Claim, DiskLimit, HostName, InstanceId, Layers, ReleaseId};
+use func_runner::{Measure, RunnerError, Start, StartError, Started, State};
 use func_store::{DataDir, Manifests, Occupancy};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -36,6 +37,24 @@ pub struct Shared {
     pub locks: DataDir,
     pub manifests: Manifests,
     pub idle_ms: u64,
+}
+
+/// Nobody asks it: the budget of the disk is kept outside of these stories.
+struct NoDisk;
+
+#[async_trait]
+impl Measure for NoDisk {
+    async fn images(&self) -> Result<Vec<(ReleaseId, Layers)>, RunnerError> {
+        unreachable!("nothing is measured")
+    }
+
+    async fn cache(&self) -> Result<CacheUsage, RunnerError> {
+        unreachable!("nothing is measured")
+    }
+
+    async fn root(&self) -> Result<Option<PathBuf>, RunnerError> {
+        unreachable!("nothing is measured")
+    }
 }
 
 /// One life of the cleaner.
@@ -75,6 +94,8 @@ impl CleanerHost {
             hold: powers.clone(),
             look: powers.clone(),
             guard: powers,
+            measure: Arc::new(NoDisk),
+            disk: DiskLimit::Percent(90),
             holder: format!("cleaner {life}"),
             idle_ms,
             poised_bytes_max: POISED_BYTES,

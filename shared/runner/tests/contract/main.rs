@@ -1,4 +1,4 @@
-//! The contract of a runner, on the real Docker. Each case asks only for the five traits and a [`world::World`]:
+//! The contract of a runner, on the real Docker. Each case asks only for the traits and a [`world::World`]:
 //! for another runner, give `world` another `runner()`.
 
 #![allow(clippy::unwrap_used)]
@@ -9,6 +9,7 @@ mod building;
 mod hardening;
 mod images;
 mod looking;
+mod measuring;
 mod pausing;
 mod poising;
 mod pruning;

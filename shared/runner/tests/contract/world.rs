@@ -12,8 +12,8 @@ use func_model::{
     Resources, SeenState,
 };
 use func_runner::{
-    BuildFailed, BuildJob, Builds, ByteStream, Config, Docker, Guard, Hold, Look, Make, Outbound, Start,
-    StartError, Started, Stop,
+    BuildFailed, BuildJob, Builds, ByteStream, Config, Docker, Guard, Hold, Look, Make, Measure, Outbound,
+    Start, StartError, Started, Stop,
 };
 use func_store::{DataDir, Manifests};
 use serde_json::Value;
@@ -35,8 +35,8 @@ pub const GRACE: Duration = Duration::from_secs(20);
 pub const TOGETHER_BYTES: u64 = 96 * 1024 * 1024;
 
 /// Everything that the contract is about.
-pub trait Runner: Start + Make + Hold + Stop + Look + Guard {}
-impl<T: Start + Make + Hold + Stop + Look + Guard> Runner for T {}
+pub trait Runner: Start + Make + Hold + Measure + Stop + Look + Measure + Guard {}
+impl<T: Start + Make + Hold + Stop + Look + Measure + Guard> Runner for T {}
 
 /// Gives the claim on an instance.
 pub fn claim(id: &InstanceId) -> Claim {
