@@ -2,6 +2,7 @@
 
 mod apps;
 mod disk;
+mod flood;
 mod logs;
 mod rest;
 mod starts;
