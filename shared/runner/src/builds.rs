@@ -4,6 +4,7 @@
 //! The container runs while something is built, and for a while after. Its caches are in a volume, which exists only
 //! once the engine has started on this machine: from then on builds run nowhere else.
 
+mod cache;
 mod container;
 mod exchange;
 mod network;

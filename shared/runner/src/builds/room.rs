@@ -73,7 +73,8 @@ impl Room {
         self.kib("free")
     }
 
-    fn used_bytes(&self) -> Option<u64> {
+    /// Returns the size of all files of the build engine, when it last added them up.
+    pub(crate) fn used_bytes(&self) -> Option<u64> {
         self.kib("used")
     }
 

@@ -3,15 +3,18 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use func_model::{Asks, BuildEngine, ImageDigest};
-use func_runner::{BuildFailed, BuildJob, Builds, Config, Docker, Make};
+use func_runner::{BuildFailed, BuildJob, Builds, Config, Docker, Make, Measure};
 use tokio::sync::mpsc;
 
 use crate::images::context;
 use crate::sweep::docker as cli;
-use crate::world::{LONG, World, config, world};
+use crate::world::{LONG, World, config, until, world};
 
 /// An image that has a shell and no engine.
 const NO_ENGINE: &str = "busybox:stable";
+
+/// What a step of each build writes.
+const LARGE_BYTES: u64 = 50_000_000;
 
 fn runner(world: &World, engine: BuildEngine, image: &str) -> Docker {
     let builds = Builds { engine, image: image.to_owned(), ..Builds::default() };
@@ -21,7 +24,7 @@ fn runner(world: &World, engine: BuildEngine, image: &str) -> Docker {
 async fn build(world: &World, runner: &Docker) -> Result<ImageDigest, BuildFailed> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let text = format!(
-        "FROM busybox:stable\nENV N={}\nRUN echo {}\n",
+        "FROM busybox:stable\nENV N={}\nRUN echo {}; head -c {LARGE_BYTES} /dev/urandom >/large\n",
         NEXT.fetch_add(1, Ordering::Relaxed),
         world.installation
     );
@@ -61,6 +64,12 @@ async fn a_build_apart_gives_its_image_to_the_engine_that_serves_and_the_build_e
     let before = id(&world);
     build(&world, &other).await.unwrap();
     assert_eq!(id(&world), before, "one engine for both");
+    let shared = self::runner(&world, BuildEngine::Shared, "docker:dind");
+    until("what the build engine keeps counts", || async {
+        let (with, without) = tokio::join!(other.cache(), shared.cache());
+        with.unwrap().bytes.saturating_sub(without.unwrap().bytes) > LARGE_BYTES / 2
+    })
+    .await;
     other.rest(true).await.unwrap();
     assert!(!there_is("container", &world) && there_is("volume", &world));
     build(&world, &runner).await.expect("it starts again when it is needed");
