@@ -20,7 +20,7 @@ pub enum HostError {
     NoSuchApp(AppName),
     #[error("too many git commands run at once: please try again")]
     Crowded,
-    #[error("the server's disk is nearly full ({} MiB free, {} MiB are kept): nothing was stored; whoever runs it can make room (docker builder prune, func rm <app>), or lower `free-disk`", free / MIB, kept / MIB)]
+    #[error("the server's disk is nearly full ({} MiB free, {} MiB are kept): nothing was stored; whoever runs it can make room (func df, func rm <app>), or lower `free-disk`", free / MIB, kept / MIB)]
     LowDisk { free: u64, kept: u64 },
     /// `why` is the sentence for the pusher.
     #[error("{why}")]

@@ -222,7 +222,7 @@ fn disk(settings: &Settings) -> Finding {
                 let what = format!("{shown}: with less than {} pushes are refused", size(disk.kept));
                 return Odd(
                     what,
-                    "make room: docker builder prune, and func rm for apps that are not needed".into(),
+                    "make room: func df shows what func keeps, func rm removes an app; docker system df shows what else the engine keeps".into(),
                 );
             }
             Fine(shown)

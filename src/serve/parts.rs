@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
-use func_runner::{Config as DockerConfig, Docker, Guard, Hold, Look, Make, Measure, Remote, Start, Stop};
+use func_model::DiskBudget;
+use func_runner::{
+    Builds, Config as DockerConfig, Docker, Guard, Hold, Look, Make, Measure, Remote, Start, Stop,
+};
 use func_socket::descriptors::Shares;
 use func_store::{DataDir, Manifests};
 use tokio::task::JoinSet;
@@ -86,7 +89,7 @@ impl Parts {
             max: settings.allowance.max,
             together_bytes: settings.apps_bytes_max,
             from_apps: settings.from_apps,
-            builds: settings.builds.clone(),
+            builds: builds(settings, &data)?,
             labels: Vec::new(),
         });
         // The public doors do without the engine.
@@ -222,6 +225,18 @@ impl Parts {
             frozen_bytes_max: self.settings.frozen_bytes_max,
         }
     }
+}
+
+/// What the build engine keeps is a part of what func may keep on disk: images and repositories need room as well.
+const CACHE_PART: u64 = 4;
+
+fn builds(settings: &Settings, data: &DataDir) -> anyhow::Result<Builds> {
+    let volume = func_store::volume(data.root()).context("look at the data folder's disk")?;
+    let budget = match settings.disk.budget(volume, None) {
+        DiskBudget::Whole(bytes) | DiskBudget::Split { engine: bytes, data: _ } => bytes,
+    };
+    let builds = settings.builds.clone();
+    Ok(Builds { cache_bytes: builds.cache_bytes.min(budget / CACHE_PART), ..builds })
 }
 
 /// How many connections an edge has at the most unless it is said otherwise: each costs some kilobytes.
