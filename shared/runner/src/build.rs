@@ -120,7 +120,7 @@ impl Docker {
             Place::Apart(open) => {
                 self.hand_images(&job.asks, &open).await?;
                 let built = self.build_within_disk(&open, job, context, lines).await?;
-                self.take_image(&built, &open).await
+                self.take_image(&built, job, &open).await
             }
         }
     }

@@ -7,6 +7,7 @@
 mod cache;
 mod container;
 mod exchange;
+mod layers;
 mod network;
 mod room;
 

@@ -100,6 +100,8 @@ fn a_build_apart_reaches_nothing_of_this_machine_and_its_steps_have_limits() {
     let mut world = World::with(&settings);
     read_nothing_of_another(&world);
     assert!(engine_runs(&world));
+    assert!(world.log().contains("taking over 2 of the 3 layers"), "base images stay where they are");
+    assert!(!world.log().contains("the whole image is taken over"));
     neighbour(&world, &[PUBLIC, PRIVATE]);
     let port = greeter();
     reaches(&world, port, &[PUBLIC]);

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::Open;
 use crate::call::{ASK, WORK, call, present};
-use crate::{BuildFailed, Docker, RunnerError};
+use crate::{BuildFailed, BuildJob, Docker, RunnerError};
 
 /// Base images that the build engine has, by name: the id that they have on the engine that serves. One that was
 /// changed or tagged anew is handed over again.
@@ -53,9 +53,17 @@ impl Docker {
     pub(crate) async fn take_image(
         &self,
         built: &ImageDigest,
+        job: &BuildJob,
         from: &Open,
     ) -> Result<ImageDigest, BuildFailed> {
-        let told = self.copy_image(built.as_str(), &from.engine, self.engine().await?).await?;
+        let told = match self.take_new_layers(built, job, from).await {
+            Ok(true) => Vec::new(),
+            Ok(false) => self.copy_image(built.as_str(), &from.engine, self.engine().await?).await?,
+            Err(error) => {
+                debug!(%error, "the whole image is taken over");
+                self.copy_image(built.as_str(), &from.engine, self.engine().await?).await?
+            }
+        };
         let names = told.iter().flat_map(|line| line.split_whitespace()).filter_map(|word| word.parse().ok());
         let mut found = None;
         for id in std::iter::once(built.clone()).chain(names) {
@@ -74,6 +82,19 @@ impl Docker {
             said: format!("{built} is not there after it was loaded"),
         };
         Ok(found.ok_or_else(lost)?)
+    }
+
+    /// Takes over what is new of an image; `false` if that cannot be told apart.
+    async fn take_new_layers(
+        &self,
+        built: &ImageDigest,
+        job: &BuildJob,
+        from: &Open,
+    ) -> Result<bool, RunnerError> {
+        let about = (&job.release.app, &job.asks);
+        let Some(archive) = self.new_layers(built, about, from).await? else { return Ok(false) };
+        crate::image::load(self.engine().await?, archive).await?;
+        Ok(true)
     }
 
     /// Removes base images whose name has gone to a newer one. Whatever fails is tried again at the next rest.
