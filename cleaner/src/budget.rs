@@ -81,7 +81,8 @@ pub(crate) async fn keep_within(cleaner: Arc<Cleaner>) {
         was_over = is_over;
         pause = if measured.evictions.is_empty() && !measured.report.is_exceeded() { EVERY } else { SOON };
         evict(&cleaner, &measured).await;
-        sleep(took * REST).await;
+        // A report that grows too old is believed no more.
+        sleep((took * REST).min(EVERY)).await;
     }
 }
 
@@ -96,7 +97,8 @@ pub(crate) async fn measure(cleaner: &Arc<Cleaner>) -> anyhow::Result<Measured> 
     if folder.is_cut {
         warn!("there are too many files in the data folder: only some of them are counted");
     }
-    let cache = cache(cleaner, &mut remembered).await?;
+    let is_remembered = remembered.cache.is_some();
+    let cache = size_of_cache(cleaner, &mut remembered).await?;
     let images = cleaner.config.measure.images().await.context("measure the images")?;
     let FolderUsage { repositories, logs, own_bytes, is_cut: _ } = folder;
     let Kept { protected, mut in_use } = kept(cleaner).await?;
@@ -110,13 +112,20 @@ pub(crate) async fn measure(cleaner: &Arc<Cleaner>) -> anyhow::Result<Measured> 
         usage.images.push(ImageUsage { release, layers, used_ms: used_ms.unwrap_or_default() });
     }
     let budget = budget(cleaner, &mut remembered).await?;
-    let evictions = evictions(&usage, &(&protected | &in_use), budget);
+    let stay = &protected | &in_use;
+    let mut chosen = evictions(&usage, &stay, budget);
+    if is_remembered && !chosen.iter().all(|eviction| matches!(eviction, Eviction::Cache { .. })) {
+        // Releases go by a size of now only: somebody may have pruned the cache.
+        remembered.cache = None;
+        usage.cache = size_of_cache(cleaner, &mut remembered).await?;
+        chosen = evictions(&usage, &stay, budget);
+    }
     let report = DiskReport::new(unix_ms(), &usage, &protected, budget);
     let (data, note) = (cleaner.config.data.clone(), report.clone());
     if let Err(e) = spawn_blocking(move || write_disk_report(&data, &note)).await? {
         warn!("the git host does not learn the disk usage: {e}");
     }
-    Ok(Measured { usage, evictions, report })
+    Ok(Measured { usage, evictions: chosen, report })
 }
 
 /// Releases that stay.
@@ -142,7 +151,7 @@ async fn kept(cleaner: &Cleaner) -> anyhow::Result<Kept> {
 }
 
 /// Returns the size of the build cache, which an old engine takes long to learn.
-async fn cache(cleaner: &Cleaner, remembered: &mut Remembered) -> anyhow::Result<CacheUsage> {
+async fn size_of_cache(cleaner: &Cleaner, remembered: &mut Remembered) -> anyhow::Result<CacheUsage> {
     if let Some((cache, _)) = remembered.cache.filter(|(_, until)| *until > Instant::now()) {
         return Ok(cache);
     }
@@ -164,7 +173,7 @@ async fn budget(cleaner: &Cleaner, remembered: &mut Remembered) -> anyhow::Resul
     let data = volume(&cleaner.config.data.projects())?;
     // In a container of its own the cleaner does not see it.
     let engine = root.and_then(|root| volume(&root).ok());
-    Ok(cleaner.config.disk.budget(data, engine))
+    Ok(cleaner.config.disk.budget(data, engine).without(cleaner.config.build_bytes_max))
 }
 
 /// Evicts what a measurement has chosen; what fails, or cannot go now, is chosen again.

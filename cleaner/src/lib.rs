@@ -70,6 +70,8 @@ pub struct Config {
     pub poised_bytes_max: u64,
     /// How much func may keep on disk.
     pub disk: DiskLimit,
+    /// How much of that is set aside for the build engine, in bytes.
+    pub build_bytes_max: u64,
     /// How much memory frozen instances may keep together; 0: nothing is frozen.
     pub frozen_bytes_max: u64,
 }

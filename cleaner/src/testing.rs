@@ -86,6 +86,7 @@ impl World {
             guard: engine.clone(),
             measure: engine.clone(),
             disk: func_model::DiskLimit::Percent(90),
+            build_bytes_max: 0,
             holder: "cleaner".to_owned(),
             idle_ms: 60_000,
             drain_ms: 3_600_000,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use func_ledger::{Cool, Enter, Memory, Promote, Redis, Watch};
-use func_model::DiskBudget;
+use func_model::{BuildEngine, DiskBudget};
 use func_runner::{
     Builds, Config as DockerConfig, Docker, Guard, Hold, Look, Make, Measure, Remote, Start, Stop,
 };
@@ -57,6 +57,7 @@ pub(super) struct Parts {
     role: Role,
     ledger: Ledger,
     docker: Docker,
+    builds: Builds,
     /// Another edge has taken over from this one.
     pub(super) relieved: CancellationToken,
 }
@@ -76,6 +77,7 @@ impl Parts {
             }
         };
         let manifests = Manifests::new(data.clone());
+        let builds = builds(settings, &data)?;
         let docker = Docker::new(DockerConfig {
             data: data.clone(),
             manifests: manifests.clone(),
@@ -89,7 +91,7 @@ impl Parts {
             max: settings.allowance.max,
             together_bytes: settings.apps_bytes_max,
             from_apps: settings.from_apps,
-            builds: builds(settings, &data)?,
+            builds: builds.clone(),
             labels: Vec::new(),
         });
         // The public doors do without the engine.
@@ -108,6 +110,7 @@ impl Parts {
             role,
             ledger,
             docker,
+            builds,
             relieved: CancellationToken::new(),
         })
     }
@@ -215,6 +218,10 @@ impl Parts {
             guard: Arc::new(self.docker.clone()) as Arc<dyn Guard>,
             measure: Arc::new(self.docker.clone()) as Arc<dyn Measure>,
             disk: self.settings.disk,
+            build_bytes_max: match self.builds.engine {
+                BuildEngine::Shared => 0,
+                BuildEngine::Auto | BuildEngine::Apart => self.builds.cache_bytes,
+            },
             start: Arc::new(self.docker.clone()) as Arc<dyn Start>,
             hold: Arc::new(self.docker.clone()) as Arc<dyn Hold>,
             enter: self.ledger.enter.clone(),

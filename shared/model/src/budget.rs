@@ -170,6 +170,14 @@ impl DiskUsage {
 }
 
 impl DiskBudget {
+    /// Returns what is left when so many bytes are set aside on the engine's disk.
+    pub fn without(self, bytes: u64) -> Self {
+        match self {
+            Self::Whole(all) => Self::Whole(all.saturating_sub(bytes)),
+            Self::Split { engine, data } => Self::Split { engine: engine.saturating_sub(bytes), data },
+        }
+    }
+
     /// Returns the parts that are bounded on their own, and their bounds.
     pub fn parts(self) -> Vec<(DiskPart, u64)> {
         match self {

@@ -134,3 +134,11 @@ fn a_pinned_release_stays_beside_the_newest() {
     known.pinned.insert(release("blog-v2"));
     assert_eq!(removed(&known), [1, 3].into());
 }
+
+#[test]
+fn what_is_set_aside_for_the_build_engine_is_taken_off_the_engines_disk() {
+    assert_eq!(DiskBudget::Whole(50).without(20), DiskBudget::Whole(30));
+    assert_eq!(DiskBudget::Whole(50).without(60), DiskBudget::Whole(0));
+    let split = DiskBudget::Split { engine: 50, data: 40 };
+    assert_eq!(split.without(20), DiskBudget::Split { engine: 30, data: 40 });
+}

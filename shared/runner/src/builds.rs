@@ -1,10 +1,9 @@
 //! The build engine: a Docker Engine in a container of its own. What the steps of a build can reach and use ends at
 //! that container; the engine that serves only runs it, hands base images to it, and takes the built images over.
 //!
-//! The container runs while something is built, and for a while after. Its caches are in a volume, which exists only
-//! once the engine has started on this machine: from then on builds run nowhere else.
+//! The container runs while something is built, and for a while after; its caches are in a volume. A note in the run folder
+//! says that it has worked on this machine: from then on builds run nowhere else.
 
-mod cache;
 mod container;
 mod exchange;
 mod layers;
@@ -137,13 +136,20 @@ impl Docker {
         {
             return Ok(Place::Shared);
         }
-        let has_worked = self.has_build_volume().await?;
+        let has_worked = self.worked_note().exists();
         match self.open_build_engine(&mut known).await {
             Ok(open) => {
                 known.failed = None;
+                if !has_worked {
+                    fs::write(self.worked_note(), "").map_err(|e| RunnerError::Refused {
+                        verb: "note that the build engine works",
+                        said: e.to_string(),
+                    })?;
+                }
                 self.note_weakness(None);
                 Ok(Place::Apart(open))
             }
+            Err(error) if self.is_building() => Err(error),
             Err(error) => {
                 known.is_open = false;
                 self.close_build_engine().await?;
@@ -170,6 +176,10 @@ impl Docker {
             && let Ok(engine) = self.connect_to_build_engine().await
         {
             return Ok(self.used_for_a_build(engine));
+        }
+        if self.is_building() {
+            // Its answer is late, and others' builds run on it.
+            return Err(RunnerError::Away("the build engine is busy and does not answer".into()));
         }
         self.close_build_engine().await?;
         let began = Instant::now();
@@ -243,6 +253,10 @@ impl Docker {
         Ok(())
     }
 
+    fn is_building(&self) -> bool {
+        self.builds().uses.lock().unwrap_or_else(PoisonError::into_inner).count > 0
+    }
+
     fn may_rest(&self, now: bool) -> bool {
         let uses = self.builds().uses.lock().unwrap_or_else(PoisonError::into_inner);
         uses.count == 0 && (now || uses.last.elapsed() >= UNUSED_MAX)
@@ -264,17 +278,16 @@ impl Docker {
         Ok(true)
     }
 
-    async fn has_build_volume(&self) -> Result<bool, RunnerError> {
-        let name = self.build_name();
-        let asked = self.engine().await?.inspect_volume(&name);
-        Ok(present(call("look at a volume", ASK, asked).await)?.is_some())
-    }
-
     async fn remove_build_volume(&self) -> Result<(), RunnerError> {
         let name = self.build_name();
         let removed = self.engine().await?.remove_volume(&name, None::<RemoveVolumeOptions>);
         present(call("remove a volume", WORK, removed).await)?;
         Ok(())
+    }
+
+    /// Returns the file that says that the build engine has worked here. The engine itself does not reach it.
+    fn worked_note(&self) -> PathBuf {
+        self.run_folder().join("build-engine-works")
     }
 
     /// Returns the folder that the build engine shares with func: its socket, and how much disk is free.

@@ -38,8 +38,7 @@ pub trait Measure: Send + Sync {
     /// [`RunnerError`].
     async fn images(&self) -> Result<Vec<(ReleaseId, Layers)>, RunnerError>;
 
-    /// Returns what the build caches of the engine and of the build engine take together. May make an old engine work for
-    /// seconds.
+    /// Returns what the engine's build cache takes. May make an old engine work for seconds.
     ///
     /// # Errors
     /// [`RunnerError`].
@@ -91,13 +90,7 @@ impl Measure for Docker {
     }
 
     async fn cache(&self) -> Result<CacheUsage, RunnerError> {
-        let (serving, builds) =
-            tokio::join!(async { cache_usage(self.engine().await?).await }, self.build_cache_usage());
-        let (serving, builds) = (serving?, builds?);
-        Ok(CacheUsage {
-            bytes: serving.bytes + builds.bytes,
-            unused_bytes: serving.unused_bytes + builds.unused_bytes,
-        })
+        cache_usage(self.engine().await?).await
     }
 
     async fn root(&self) -> Result<Option<PathBuf>, RunnerError> {

@@ -42,16 +42,9 @@ impl Docker {
         Ok(bytes)
     }
 
-    /// Prunes the build caches of the engine and of the build engine down to a size together, that of the engine first,
-    /// of each the least recently used first. Gives the bytes that became free.
+    /// Prunes the engine's build cache down to a size, the least recently used first. Gives the bytes that became free.
     pub(crate) async fn prune_cache(&self, bytes_max: u64) -> Result<u64, RunnerError> {
-        let builds = self.build_cache_usage().await?;
-        let engine = self.engine().await?;
-        let freed = prune_cache(engine, bytes_max.saturating_sub(builds.bytes)).await?;
-        if builds.bytes <= bytes_max {
-            return Ok(freed);
-        }
-        Ok(freed + self.prune_build_cache(bytes_max).await?)
+        prune_cache(self.engine().await?, bytes_max).await
     }
 }
 

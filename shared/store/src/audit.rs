@@ -13,7 +13,7 @@ use func_model::{AppName, AuditAct, AuditEnd, AuditRecord, Principal, plain_line
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::handing::hand_over;
+use crate::handing::{hand_over, open_plain};
 use crate::lock::is_at;
 use crate::{DataDir, StoreError, io_error, tail};
 
@@ -115,7 +115,8 @@ impl Audit {
 
 fn open(path: &Path) -> Result<File, StoreError> {
     let mut options = File::options();
-    let file = options.append(true).create(true).mode(0o600).open(path).map_err(io_error("open", path))?;
+    let file =
+        open_plain(options.append(true).create(true).mode(0o600), path).map_err(io_error("open", path))?;
     hand_over(&file, path.parent().unwrap_or(path)).map_err(io_error("give away", path))?;
     Ok(file)
 }

@@ -121,7 +121,7 @@ pub(crate) fn close(
     }
     match fs::set_permissions(path, Permissions::from_mode(found & mode)) {
         Ok(()) => lines.push(format!("{} was open as {found:04o}, and is closed now", path.display())),
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => lines.push(format!(
+        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => lines.push(format!(
             "{} is open to others as {found:04o} and belongs to somebody else: chown it to the user who runs func",
             path.display()
         )),

@@ -1,10 +1,11 @@
 //! Giving folders and files to the users of the parts: each part owns what it writes, and reads nothing else.
 
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use crate::folders::{FILE_MODE, FOLDER_MODE, THROUGH_MODE, close, close_locks, each_file, make, move_audit};
@@ -29,7 +30,7 @@ pub(crate) fn hand_out(root: &Path, users: Users) -> Result<Vec<String>, StoreEr
     let found = fs::metadata(root).map_err(io_error("read", root))?;
     close(root, &found, found.mode() & !0o022, &mut lines)?;
     // Whoever takes over a part must reach its folder.
-    fs::set_permissions(root, Permissions::from_mode(found.mode() | 0o011))
+    fs::set_permissions(root, Permissions::from_mode(found.mode() & !0o022 | 0o011))
         .map_err(io_error("open", root))?;
     for folder in &FOLDERS {
         make(&root.join(folder.name), FOLDER_MODE)?;
@@ -116,6 +117,18 @@ fn share_settings(root: &Path, users: Users, lines: &mut Vec<String>) -> Result<
         lines.push(format!("{} can be read by the group {}", path.display(), users.shared));
     }
     Ok(())
+}
+
+/// Opens a file in a folder that another user may own. What that user puts in its place to have root change something else
+/// is refused, without waiting: a link, a pipe, a file that has a second name.
+pub(crate) fn open_plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = options.custom_flags(flags.cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    match found.is_file() && found.nlink() <= 1 {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file of its own: remove it")),
+    }
 }
 
 /// Gives a file that root made in another user's folder to that user, who could not use it else.
@@ -208,5 +221,52 @@ mod tests {
         assert_eq!(facts(&data.run("occupied/blog-v1.1")), (7001, 7001, 0o600));
         drop(vacant);
         assert_eq!((data.user(Part::Edge), data.user(Part::Githost)), (Some(7001), Some(7002)));
+    }
+
+    #[test]
+    fn a_data_folder_that_was_open_to_all_is_closed_and_can_be_passed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("opened");
+        hand_out(dir.path(), USERS).expect("as root");
+        assert_eq!(facts(dir.path()).2, 0o755);
+    }
+
+    /// Whoever has taken a door owns some folders that root writes into.
+    #[test]
+    fn a_link_a_pipe_and_a_file_with_another_name_lead_root_nowhere() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path();
+        let data = DataDir::open(root).expect("its folders");
+        hand_out(root, USERS).expect("as root");
+        let target = root.join("manifest/current");
+        let id: func_model::InstanceId = "blog-v1.1".parse().expect("an instance");
+        let traps: [fn(&Path, &Path); 3] = [
+            |target, trap| symlink(target, trap).expect("a link"),
+            |target, trap| fs::hard_link(target, trap).expect("another name"),
+            |_, trap| {
+                let made = std::process::Command::new("mkfifo").arg(trap).status();
+                assert!(made.expect("mkfifo runs").success());
+            },
+        ];
+        for set in traps {
+            for trap in [root.join("audit/audit.log"), root.join("run/occupied/blog-v1.1")] {
+                fs::write(&target, "v7").expect("written");
+                let before = facts(&target);
+                let _ = fs::remove_file(&trap);
+                set(&target, &trap);
+                let failed = match trap.ends_with("audit.log") {
+                    true => crate::Audit::new(&data).record(&record()).is_err(),
+                    false => Occupancy::new(&data).vacate(&id).is_err(),
+                };
+                assert!(failed, "{}", trap.display());
+                assert_eq!(fs::read_to_string(&target).expect("read"), "v7");
+                assert_eq!(facts(&target), before);
+            }
+        }
+    }
+
+    fn record() -> func_model::AuditRecord {
+        let by = func_model::Principal::Token { address: [127, 0, 0, 1].into() };
+        crate::audited(func_model::AuditAct::Push, None, by, func_model::AuditEnd::Done, "a push")
     }
 }

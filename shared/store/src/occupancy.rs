@@ -13,7 +13,7 @@ use func_model::InstanceId;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::handing::hand_over;
+use crate::handing::{hand_over, open_plain};
 use crate::{DataDir, StoreError, io_error};
 
 /// How often a file that was removed between opening and locking it is opened anew.
@@ -101,7 +101,7 @@ fn lock(path: &Path, how: FlockOperation) -> Result<Option<File>, StoreError> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let open = || File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let open = || open_plain(File::options().create(true).truncate(false).write(true).mode(0o600), path);
     match open() {
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(Path::new("."));

@@ -96,6 +96,7 @@ impl CleanerHost {
             guard: powers,
             measure: Arc::new(NoDisk),
             disk: DiskLimit::Percent(90),
+            build_bytes_max: 0,
             holder: format!("cleaner {life}"),
             idle_ms,
             poised_bytes_max: POISED_BYTES,

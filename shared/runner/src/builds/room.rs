@@ -73,8 +73,7 @@ impl Room {
         self.kib("free")
     }
 
-    /// Returns the size of all files of the build engine, when it last added them up.
-    pub(crate) fn used_bytes(&self) -> Option<u64> {
+    fn used_bytes(&self) -> Option<u64> {
         self.kib("used")
     }
 
