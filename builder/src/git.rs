@@ -18,7 +18,7 @@ const COMPLAINT_BYTES: u64 = 2_048;
 /// Where programs are looked for if the server has no `PATH`.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What the names of its folders begin with, and the file in each that is locked while it runs.
+/// Prefix of git's scratch folders, and the lock file in each that marks it as in use.
 const PREFIX: &str = "func-git-";
 const LOCK: &str = "lock";
 /// How old a folder without a lock is at least when it is taken for one that was left.

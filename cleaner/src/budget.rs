@@ -34,7 +34,7 @@ const REST: u32 = 20;
 const CACHE_REST: u32 = 100;
 const CACHE_LEAST: Duration = Duration::from_secs(1);
 
-/// What is remembered between measurements. Its lock makes them one at a time.
+/// State kept between measurements; its lock serialises them.
 #[derive(Default)]
 pub(crate) struct Budget(Mutex<Remembered>);
 
@@ -81,7 +81,7 @@ pub(crate) async fn keep_within(cleaner: Arc<Cleaner>) {
         was_over = is_over;
         pause = if measured.evictions.is_empty() && !measured.report.is_exceeded() { EVERY } else { SOON };
         evict(&cleaner, &measured).await;
-        // A report that grows too old is believed no more.
+        // The git host ignores reports older than 15 minutes.
         sleep((took * REST).min(EVERY)).await;
     }
 }
@@ -199,7 +199,7 @@ pub(crate) async fn evict(cleaner: &Arc<Cleaner>, measured: &Measured) {
     }
 }
 
-/// What became of something that was to go.
+/// The outcome of an eviction.
 enum Evicted {
     Gone,
     /// It has become worth keeping, or somebody works on it.

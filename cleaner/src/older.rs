@@ -1,4 +1,4 @@
-//! What edges and builders of older versions look for.
+//! Links to sockets at the paths that older edges and builders use.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -126,7 +126,7 @@ pub(crate) async fn known(cleaner: &Cleaner) -> anyhow::Result<(Known, u64)> {
     Ok((Known { current, releases, pinned, routes, records, busy, poised_max }, now_ms))
 }
 
-/// What the manifests say.
+/// The manifests' state.
 pub(crate) struct OnDisk {
     /// Each app's live number.
     pub(crate) current: BTreeMap<AppName, ReleaseNumber>,

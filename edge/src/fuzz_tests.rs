@@ -65,7 +65,7 @@ fn end(bytes: &[u8], piece: usize) -> (Option<usize>, usize) {
 fn is_read_the_same(head: &[u8]) {
     let mut fields = [httparse::EMPTY_HEADER; 300];
     let mut request = httparse::Request::new(&mut fields);
-    // What it refuses, pingora refuses: it reads heads with the same reader.
+    // pingora parses heads with httparse as well, and refuses what it refuses.
     let Ok(status) = request.parse(head) else { return };
     assert_eq!(status, httparse::Status::Complete(head.len()), "it ends elsewhere");
     let lines: Vec<&[u8]> = head.split(|byte| *byte == b'\n').skip(1).filter(|line| line.len() > 1).collect();

@@ -234,7 +234,7 @@ impl Parts {
     }
 }
 
-/// What the build engine keeps is a part of what func may keep on disk: images and repositories need room as well.
+/// The build engine's cache gets at most this fraction of the setting `disk`.
 const CACHE_PART: u64 = 4;
 
 fn builds(settings: &Settings, data: &DataDir) -> anyhow::Result<Builds> {

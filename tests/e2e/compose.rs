@@ -184,7 +184,7 @@ fn serve_under_the_units_filters(compose: &Compose) {
     assert_eq!(world.get("last.localhost", "/"), (200, "hello filtered".into()));
 }
 
-/// What an operator does, in the containers that the README names.
+/// Runs an operator's commands in the containers that the README names.
 fn commands(compose: &Compose) {
     let world = &compose.world;
     let said = compose.run(&["exec", "-T", "cleaner", "func", "rollback", "shop", "v1"]);

@@ -1,4 +1,4 @@
-//! What func keeps on disk, measured when it is asked.
+//! Serves a fresh disk usage report.
 
 use std::sync::Arc;
 

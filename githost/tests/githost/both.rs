@@ -303,7 +303,7 @@ async fn a_push_to_a_disk_that_is_nearly_full_is_refused_before_anything_is_stor
     }
 }
 
-/// What the cleaner measured decides, but not for ever.
+/// The cleaner's report decides until it is 15 minutes old.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_beyond_the_disk_budget_is_refused_before_anything_is_stored() {
     let world = world().await;

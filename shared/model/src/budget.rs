@@ -49,7 +49,7 @@ impl DiskLimit {
     }
 }
 
-/// What is kept on disk.
+/// The disk usage of an installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     pub repositories: BTreeMap<AppName, u64>,
@@ -86,7 +86,7 @@ pub struct ImageUsage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheUsage {
     pub bytes: u64,
-    /// What no build is using.
+    /// The bytes that no running build uses.
     pub unused_bytes: u64,
 }
 
@@ -187,8 +187,7 @@ impl DiskBudget {
     }
 }
 
-/// Returns the releases that never go for space: of each app the live one and the one that `func rollback` goes to, and
-/// what is pinned.
+/// Returns the releases that are never evicted: each app's live release, its default target of a rollback, and pinned ones.
 pub fn protected(known: &Known) -> BTreeSet<ReleaseId> {
     let numbers = |app: &AppName| -> BTreeSet<_> {
         known.releases.iter().filter(|release| release.app == *app).map(|release| release.number).collect()

@@ -29,7 +29,7 @@ pub struct PinCall {
     pub pin: Pin,
 }
 
-/// What becomes of a release's pin.
+/// A change of a release's pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pin {

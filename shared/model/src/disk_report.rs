@@ -1,4 +1,4 @@
-//! What `func df` shows, and what a pusher reads when the disk budget is used up.
+//! The disk usage report: `func df` prints it, and the refusal of a push quotes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,13 +22,13 @@ pub struct DiskReport {
     pub images_bytes: u64,
     pub repositories_bytes: u64,
     pub logs_bytes: u64,
-    /// What is bounded: one, or two where the engine is on a file system of its own and `disk` is a share.
+    /// The bounded file systems: two if the engine has its own and `disk` is a percentage, else one.
     pub parts: Vec<PartReport>,
-    /// What goes first when space is needed, up to a few.
+    /// The next evictions, a few at most.
     pub next: Vec<Eviction>,
 }
 
-/// What one app takes.
+/// The disk usage of one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppDisk {
     pub app: AppName,
@@ -44,7 +44,7 @@ pub struct PartReport {
     pub part: DiskPart,
     pub used_bytes: u64,
     pub budget_bytes: u64,
-    /// What of it may go.
+    /// The part of it that eviction can free.
     pub evictable_bytes: u64,
 }
 
@@ -56,7 +56,7 @@ impl PartReport {
 }
 
 impl DiskReport {
-    /// Returns the report of a measurement. What is in use now and not protected counts as what may go: it soon does.
+    /// Returns the report of a measurement. Releases in use that are not protected count as evictable: they soon are.
     pub fn new(
         measured_ms: u64,
         usage: &DiskUsage,

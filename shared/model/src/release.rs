@@ -21,7 +21,7 @@ impl ReleaseNumber {
     }
 }
 
-/// Returns the release that a rollback goes to unless it is told another: the newest that is older than the live one.
+/// Returns the default target of a rollback: the newest release older than the live one.
 pub fn previous(numbers: &BTreeSet<ReleaseNumber>, live: ReleaseNumber) -> Option<ReleaseNumber> {
     numbers.range(..live).next_back().copied()
 }

@@ -40,7 +40,7 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 /// How long its container may take to end: it writes down what it knows of its cache.
 const STOP_WITHIN_S: i32 = 15;
 
-/// What the operator says about builds.
+/// Settings of builds.
 #[derive(Debug, Clone)]
 pub struct Builds {
     pub engine: BuildEngine,
@@ -68,7 +68,7 @@ impl Default for Builds {
     }
 }
 
-/// What this process knows of the build engine. The lock is held while the engine starts or stops.
+/// The build engine as this process sees it. Starting and stopping it hold the lock.
 #[derive(Default)]
 pub(crate) struct Engine {
     turn: tokio::sync::Mutex<Known>,
@@ -168,13 +168,17 @@ impl Docker {
     }
 
     async fn open_build_engine(&self, known: &mut Known) -> Result<Open, RunnerError> {
-        let description = self.describe_build_engine().await?;
-        if !known.is_open {
-            known.is_open = self.is_build_engine_running(&description).await?;
-        }
         if known.is_open
             && let Ok(engine) = self.connect_to_build_engine().await
         {
+            return Ok(self.used_for_a_build(engine));
+        }
+        let description = self.describe_build_engine().await?;
+        if !known.is_open
+            && self.is_build_engine_running(&description).await?
+            && let Ok(engine) = self.connect_to_build_engine().await
+        {
+            known.is_open = true;
             return Ok(self.used_for_a_build(engine));
         }
         if self.is_building() {

@@ -8,13 +8,13 @@ use thiserror::Error;
 
 use crate::{BuildLines, ByteStream, RunnerError};
 
-/// What is to be built with a Dockerfile.
+/// A build with a Dockerfile.
 #[derive(Debug, Clone)]
 pub struct BuildJob {
     pub release: ReleaseId,
     /// The Dockerfile's path inside the context.
     pub dockerfile: String,
-    /// What the Dockerfile asks for beyond the context.
+    /// Images and syntax that the Dockerfile refers to.
     pub asks: Asks,
     pub within: Duration,
 }
@@ -37,7 +37,7 @@ pub enum BuildFailed {
     Runner(#[from] RunnerError),
 }
 
-/// What an image says about itself.
+/// Properties of an image that a release needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFacts {
     pub digest: ImageDigest,

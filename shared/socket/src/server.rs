@@ -145,7 +145,7 @@ async fn accept(
     }
 }
 
-/// Whoever could do everything anyway: root, and the user that the service runs as. And the one whom the socket is for.
+/// Admits root, the service's own user, and the user that the socket is for.
 fn may_call(caller: u32, own: u32, also: Option<u32>) -> bool {
     caller == 0 || caller == own || also == Some(caller)
 }

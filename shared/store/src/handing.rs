@@ -29,7 +29,7 @@ pub(crate) fn hand_out(root: &Path, users: Users) -> Result<Vec<String>, StoreEr
     make(root, THROUGH_MODE)?;
     let found = fs::metadata(root).map_err(io_error("read", root))?;
     close(root, &found, found.mode() & !0o022, &mut lines)?;
-    // Whoever takes over a part must reach its folder.
+    // Each part's user needs to traverse the folder.
     fs::set_permissions(root, Permissions::from_mode(found.mode() & !0o022 | 0o011))
         .map_err(io_error("open", root))?;
     for folder in &FOLDERS {
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(facts(dir.path()).2, 0o755);
     }
 
-    /// Whoever has taken a door owns some folders that root writes into.
+    /// A compromised edge or git host owns folders that root writes into.
     #[test]
     fn a_link_a_pipe_and_a_file_with_another_name_lead_root_nowhere() {
         let dir = tempfile::tempdir().expect("a folder");

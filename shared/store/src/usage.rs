@@ -1,4 +1,4 @@
-//! What func keeps in its data folder, added up; and the report of it that the git host reads.
+//! Disk usage of the data folder, and the report of it that the git host reads.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, Metadata};
@@ -16,7 +16,7 @@ use crate::{DataDir, StoreError, io_error};
 /// How many files and folders are looked at: of a hundred repositories with all refs that they may have.
 const ENTRIES_MAX: usize = 5_000_000;
 
-/// What is in the data folder, in bytes that it takes on disk.
+/// Usage of the data folder, in allocated bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FolderUsage {
     pub repositories: BTreeMap<AppName, u64>,
@@ -142,7 +142,7 @@ fn report_file(data: &DataDir) -> PathBuf {
     data.run("deploy").join("disk.json")
 }
 
-/// What a file takes of the disk, which may be less or more than its length.
+/// Returns a file's allocated bytes, which differ from its length.
 fn on_disk(found: &Metadata) -> u64 {
     found.blocks().saturating_mul(512)
 }

@@ -1,4 +1,4 @@
-//! One part of func at what is another's: called by the test of the compose deployment, in whose containers it tries.
+//! A compromised part attacks the others, from inside its container. The compose test calls this.
 
 use std::process::{Command, Output};
 

@@ -81,7 +81,7 @@ struct Story {
 /// A folder in which nothing can be locked: a file is where the locks' own folder would be.
 fn without_locks(data: &DataDir) -> DataDir {
     let elsewhere = DataDir::open(&data.root().join("elsewhere")).expect("a folder");
-    // It is one already from the second story in this folder on.
+    // The second story in this folder finds it replaced already.
     if std::fs::remove_dir(elsewhere.run("occupied")).is_ok() {
         std::fs::write(elsewhere.run("occupied"), "").expect("written");
     }

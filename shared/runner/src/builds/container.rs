@@ -21,7 +21,7 @@ use crate::poise::bind;
 use crate::{Docker, RunnerError, resolver};
 
 const SCRIPT: &str = include_str!("start.sh");
-/// What an engine needs to run containers in its own namespaces. Steps have the fourteen of any container.
+/// Capabilities of the nested engine, which sets up namespaces. Build steps get Docker's usual fourteen.
 const CAPABILITIES: [&str; 18] = [
     "AUDIT_WRITE",
     "CHOWN",

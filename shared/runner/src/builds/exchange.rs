@@ -15,8 +15,7 @@ use super::Open;
 use crate::call::{ASK, WORK, call, present};
 use crate::{BuildFailed, BuildJob, Docker, RunnerError};
 
-/// Base images that the build engine has, by name: the id that they have on the engine that serves. One that was
-/// changed or tagged anew is handed over again.
+/// Base images already copied to the build engine: name to id on the serving engine. A changed id means copying again.
 pub(super) type Handed = HashMap<String, String>;
 
 /// How many are remembered; beyond, all are forgotten.

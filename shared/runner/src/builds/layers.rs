@@ -1,5 +1,5 @@
-//! What of a built image is new to the engine that serves: read out of the build engine's files, where `docker save`
-//! writes the whole image.
+//! Transfers only the layers of a built image that the serving engine lacks; `docker save` would write all of them.
+//! Reads them from the build engine's files.
 //!
 //! The engine that loads them checks each layer's digest, so that layers that were put together wrongly are refused.
 //!

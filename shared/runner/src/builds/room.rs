@@ -16,7 +16,7 @@ const MEASURE_WITHIN: Duration = Duration::from_secs(5 * 60);
 /// The engine's files are added up whenever this part of a build's space has gone from the disk.
 const PART: u64 = 4;
 
-/// What the build engine writes down in the folder that it shares with func.
+/// The disk usage that the build engine reports in the shared folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     folder: PathBuf,

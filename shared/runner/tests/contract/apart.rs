@@ -81,7 +81,7 @@ async fn where_no_build_engine_starts_builds_run_on_the_engine_that_serves_unles
     assert!(why.contains("pull the image"), "{why}");
 }
 
-/// Who breaks the build engine does not get a build with fewer limits for it.
+/// Breaking the build engine must not give an attacker a build with fewer limits.
 #[tokio::test]
 async fn a_build_engine_that_has_worked_is_never_gone_round() {
     let world = world().await;
